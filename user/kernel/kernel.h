@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The kernel side of an instance: programs, maps, slots, claims, flows.
+ *
+ * Everything of user space that touches BPF. Knows nothing of connections, subjects or routes.
+ * Errors: 0 or -errno; xy_kernel_open() also tells why in words.
+ *
+ * Threads: open, close: one thread, nothing else running. claim: the acceptor. flow_*, grace,
+ * recycle: the router's writer. adopt: the owning loop. beat, redirect_switch: main. retire, bound,
+ * live, session: any (the slot table has a lock; it is control plane). The records of the sessions
+ * map are shared with the programs; user/kernel/session.h says who may write what.
+ */
+#ifndef XY_KERNEL_KERNEL_H
+#define XY_KERNEL_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <xylem/maps.h>
+
+struct xy_kernel;
+
+/* A use of a slot. generation 0 = none. */
+struct xy_slot {
+	uint32_t slot;
+	uint32_t generation;
+};
+
+struct xy_kernel_options {
+	const char *instance;               /* names the pin directory */
+	const char *cgroup;                 /* cgroup v2 directory; NULL = root of the v2 mount */
+	const char *bpffs;                  /* NULL = /sys/fs/bpf, mounted when absent */
+	const struct xy_listener *listener; /* plain-TCP listeners */
+	uint32_t listeners;
+	uint32_t slots; /* 0 = default */
+	uint32_t flows; /* 0 = default */
+	uint64_t window;
+};
+
+/* Loads, attaches and pins. On failure -errno and a sentence in why (what failed, what to do). A
+ * smaller memlock limit shrinks slots and flows before it fails. */
+int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **ret_kernel,
+		   char *why, size_t why_size);
+/* Detaches, unpins, frees; NULL is fine. */
+void xy_kernel_close(struct xy_kernel *kernel);
+
+/* Facts for status and logs. Strings live as long as the kernel. */
+const char *xy_kernel_cgroup(const struct xy_kernel *kernel);
+const char *xy_kernel_pins(const struct xy_kernel *kernel);     /* NULL: lanes run unpinned … */
+const char *xy_kernel_pins_why(const struct xy_kernel *kernel); /* … and why */
+uint32_t xy_kernel_slots(const struct xy_kernel *kernel);
+uint32_t xy_kernel_flows(const struct xy_kernel *kernel);
+
+void xy_kernel_beat(struct xy_kernel *kernel); /* stamps the heartbeat */
+void xy_kernel_redirect_switch(struct xy_kernel *kernel, bool on);
+
+/* Takes the slot that has been free longest, gives it a new generation and writes the claim for
+ * this endpoint. -ENOSPC: all slots in use. */
+int xy_kernel_claim(struct xy_kernel *kernel, uint64_t endpoint, struct xy_slot *ret_slot);
+/* Deletes the claim, whoever may still want it. Idempotent. */
+void xy_kernel_unclaim(struct xy_kernel *kernel, uint64_t endpoint);
+/* Whether a socket has taken the claim and both sockmap insertions of it succeeded. */
+bool xy_kernel_bound(const struct xy_kernel *kernel, struct xy_slot slot);
+/* Puts the proxy's end of a bound connection into proxy_sockets and makes the session live. From
+ * here on every send on fd is redirected to the client, whole or not at all. -EBUSY: another eBPF
+ * agent owns the socket. */
+int xy_kernel_adopt(struct xy_kernel *kernel, struct xy_slot slot, int fd);
+struct xy_session *xy_kernel_session(const struct xy_kernel *kernel, uint32_t slot);
+
+/* End of a slot's use, in three steps: retire (bumps the generation, state free: nothing redirects
+ * from or to it any more), grace, recycle (resets the record, slot may be taken again). */
+void xy_kernel_retire(struct xy_kernel *kernel, struct xy_slot slot);
+void xy_kernel_recycle(struct xy_kernel *kernel, struct xy_slot slot);
+
+/* -ENOSPC: the table is full (the caller evicts). */
+int xy_kernel_flow_put(struct xy_kernel *kernel, const struct xy_flow *flow);
+int xy_kernel_flow_delete(struct xy_kernel *kernel, const struct xy_flow_key *key); /* -ENOENT */
+/* Returns when every program run that might have seen a deleted flow or an old generation is over.
+ */
+void xy_kernel_grace(struct xy_kernel *kernel);
+
+/* Readable when receivers crossed marks; drain with pressure_read, on one thread. */
+int xy_kernel_pressure_fd(const struct xy_kernel *kernel);
+int xy_kernel_pressure_read(struct xy_kernel *kernel,
+			    void (*mark)(const struct xy_pressure *pressure, void *context),
+			    void *context);
+
+#endif

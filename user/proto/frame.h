@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Frames: the header in host order, and the checks that the proxy makes on every frame.
+ *
+ * Pure functions, no I/O, no allocation. What a check answers is part of the protocol
+ * (docs/PROTOCOL.md, Errors); client_verdict refuses to redirect exactly what
+ * xy_frame_check_data() refuses to route.
+ */
+#ifndef XY_PROTO_FRAME_H
+#define XY_PROTO_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <xylem/wire.h>
+
+struct xy_frame {
+	uint32_t length; /* whole frame */
+	uint8_t version;
+	uint8_t type;
+	uint16_t flags;
+	uint64_t target, source, sequence, timestamp, ack, correlation;
+	uint16_t fragment, fragments;
+};
+
+void xy_frame_decode(const void *header,
+		     struct xy_frame *ret_frame);                 /* reads XY_HEADER_SIZE bytes */
+void xy_frame_encode(const struct xy_frame *frame, void *header); /* writes XY_HEADER_SIZE bytes */
+const char *xy_type_name(uint8_t type);                           /* "DATA"; "unknown" */
+
+/* Error codes of the protocol. Text and closing follow from the code alone. */
+#define XY_ERRORS(X)                                           \
+	X(BAD_FRAME, "bad-frame", true)                        \
+	X(BAD_VERSION, "bad-version", true)                    \
+	X(BAD_TYPE, "bad-type", true)                          \
+	X(BAD_SOURCE, "bad-source", true)                      \
+	X(HELLO_TIMEOUT, "hello-timeout", true)                \
+	X(UNAUTHORIZED, "unauthorized", true)                  \
+	X(SLOW_CONSUMER, "slow-consumer", true)                \
+	X(SHUTTING_DOWN, "shutting-down", true)                \
+	X(BAD_SUBJECT, "bad-subject", false)                   \
+	X(BAD_JSON, "bad-json", false)                         \
+	X(BAD_FLAGS, "bad-flags", false)                       \
+	X(BAD_FRAGMENT, "bad-fragment", false)                 \
+	X(TOO_LARGE, "too-large", false)                       \
+	X(FORBIDDEN, "forbidden", false)                       \
+	X(UNKNOWN_TOPIC, "unknown-topic", false)               \
+	X(UNKNOWN_ENDPOINT, "unknown-endpoint", false)         \
+	X(UNKNOWN_SUBSCRIPTION, "unknown-subscription", false) \
+	X(NO_RESPONDERS, "no-responders", false)               \
+	X(OVERLOADED, "overloaded", false)
+
+enum xy_error {
+	XY_ERROR_NONE = 0,
+#define X(name, text, closes) XY_E_##name,
+	XY_ERRORS(X)
+#undef X
+		XY_ERROR_COUNT,
+};
+
+const char *xy_error_text(enum xy_error error);     /* "bad-frame"; "" for none */
+enum xy_error xy_error_from_text(const char *text); /* NONE when unknown */
+bool xy_error_closes(enum xy_error error);
+int xy_error_errno(enum xy_error error); /* the -errno by which the library reports it */
+
+/* Checks in the protocol's order: length, version, type, source. `endpoint` is the sender's own.
+ * Types that are not a client's to send, and a second HELLO, are bad-type. */
+enum xy_error xy_frame_check(const struct xy_frame *frame, uint64_t endpoint);
+/* The rest, of DATA: known flags, fragments, size of the whole message. */
+enum xy_error xy_frame_check_data(const struct xy_frame *frame, uint64_t max_message);
+
+/* CRC32C (Castagnoli) of a buffer, continuing from `crc` (0 to start). */
+uint32_t xy_crc32c(uint32_t crc, const void *data, size_t length);
+
+#endif

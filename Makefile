@@ -2,21 +2,29 @@
 # make: builds. make run: shows it working. make check: tests everything. make help: the rest.
 
 VERSION := 0.1.0
+SOVERSION := 1
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
-CC      ?= gcc
+BINDIR     ?= $(PREFIX)/bin
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CLANG   ?= clang
-BPFTOOL ?= bpftool
+# Debian keeps bpftool where only root's PATH looks.
+BPFTOOL ?= $(or $(shell command -v bpftool),/usr/sbin/bpftool)
+CLANG_FORMAT ?= clang-format
+CLANG_TIDY   ?= clang-tidy
 OPT     ?= -O2 -g
 SANITIZE ?=
 
-PACKAGES := libbpf jansson liburcu-memb libisal
-CFLAGS_ALL := -std=gnu17 $(OPT) -Wall -Wextra -Werror -fPIC -fvisibility=hidden -pthread \
+# No -fvisibility=hidden: libxylem.map decides what the shared library shows.
+CFLAGS_ALL := -std=gnu17 $(OPT) -Wall -Wextra -Werror -fPIC -fno-semantic-interposition -pthread \
 	-D_GNU_SOURCE -DXY_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)/gen \
 	$(SANITIZE) $(CFLAGS)
 LDFLAGS_ALL := -pthread $(SANITIZE) $(LDFLAGS)
-LIBS := -lbpf -ljansson -lurcu-memb -lurcu-common -lisal
+LIBS := -lbpf -ljansson -lurcu-memb -lurcu-cds -lurcu-common -lisal
+LIBS_CLIENT := -ljansson -lisal -lurcu-memb -lurcu-common
 
 LAYERS := base io proto kernel core edge client cmd
 $(foreach l,$(LAYERS),$(eval SRC_$(l) := $(sort $(wildcard user/$(l)/*.c))))
@@ -27,14 +35,33 @@ OBJ_all := $(foreach l,$(LAYERS),$(OBJ_$(l)))
 ARCHIVES := $(foreach l,client edge core kernel proto io base,$(A_$(l)))
 
 .PHONY: all
-all: $(BUILD)/xylem $(BUILD)/libxylem.a $(BUILD)/libxylem.so
+all: $(BUILD)/xylem $(BUILD)/libxylem.a $(BUILD)/libxylem.so $(BUILD)/xylem.pc
+
+# ---- what every build needs --------------------------------------------------------------------
+# Packages are asked for once per build directory, and flags are remembered: a file that holds them
+# changes when they do, and everything compiled depends on it.
+PACKAGES_OK := $(BUILD)/.packages
+$(PACKAGES_OK): scripts/deps.sh
+	@CC="$(CC)" scripts/deps.sh check build
+	@mkdir -p $(@D) && touch $@
+$(BUILD)/.packages-check: scripts/deps.sh
+	@CC="$(CC)" scripts/deps.sh check build check
+	@mkdir -p $(@D) && touch $@
+
+FLAGS := $(BUILD)/.flags
+FLAGS_NOW = $(CC) $(CLANG) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(BPF_CFLAGS)
+.PHONY: force
+$(FLAGS): force
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || \
+		printf '%s\n' '$(subst ','\'',$(FLAGS_NOW))' > $@
 
 # ---- kernel programs ---------------------------------------------------------------------------
 SKEL := $(BUILD)/gen/xylem.skel.h
 BPF_CFLAGS := -target bpf -mcpu=v2 -O2 -g -Wall -Wextra -Werror -Iinclude \
 	-idirafter /usr/include/$(shell uname -m)-linux-gnu
 
-$(BUILD)/bpf/xylem.bpf.o: bpf/xylem.bpf.c $(wildcard bpf/*.h include/xylem/*.h)
+$(BUILD)/bpf/xylem.bpf.o: bpf/xylem.bpf.c $(wildcard bpf/*.h include/xylem/*.h) $(FLAGS) | $(PACKAGES_OK)
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 $(SKEL): $(BUILD)/bpf/xylem.bpf.o
@@ -42,7 +69,7 @@ $(SKEL): $(BUILD)/bpf/xylem.bpf.o
 	$(BPFTOOL) gen skeleton $< name xylem_bpf > $@.tmp && mv $@.tmp $@
 
 # ---- objects, archives, program, library -------------------------------------------------------
-$(BUILD)/obj/%.o: user/%.c
+$(BUILD)/obj/%.o: user/%.c $(FLAGS) | $(PACKAGES_OK)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 $(OBJ_kernel): $(SKEL)
@@ -56,28 +83,94 @@ $(foreach l,$(LAYERS),$(eval $(call archive,$(l))))
 
 $(BUILD)/xylem: $(OBJ_cmd) $(ARCHIVES)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
 LIB_OBJ = $(OBJ_client) $(OBJ_proto) $(OBJ_io) $(OBJ_base)
+LIB_SO := libxylem.so.$(SOVERSION)
 $(BUILD)/libxylem.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
-$(BUILD)/libxylem.so: $(LIB_OBJ) user/client/libxylem.map
-	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,libxylem.so.1 -Wl,--version-script,user/client/libxylem.map \
-		-o $@ $(LIB_OBJ) -ljansson -lisal
+# Client and pipes whole, of the layers below only what they use.
+$(BUILD)/$(LIB_SO): $(A_client) $(A_io) $(A_proto) $(A_base) user/client/libxylem.map
+	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,$(LIB_SO) $(if $(SANITIZE),,-Wl,-z,defs) \
+		-Wl,--version-script,user/client/libxylem.map -o $@ \
+		-Wl,--whole-archive $(A_client) $(A_io) -Wl,--no-whole-archive $(A_proto) $(A_base) \
+		-Wl,--as-needed $(LIBS_CLIENT)
+$(BUILD)/libxylem.so: $(BUILD)/$(LIB_SO)
+	ln -sf $(LIB_SO) $@
+$(BUILD)/xylem.pc: scripts/xylem.pc.in $(FLAGS) Makefile
+	@mkdir -p $(@D)
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+		-e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(LIBS_CLIENT)|' $< > $@
 
 # ---- tests ------------------------------------------------------------------------------------
-TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/*/test_*.c)))
+LEVELS := unit kernel e2e
+tests_of = $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/$(1)/test_*.c)))
+TESTS = $(foreach l,$(LEVELS),$(call tests_of,$(l)))
 TEST_COMMON = $(patsubst tests/%.c,$(BUILD)/obj/tests/%.o,$(wildcard tests/common/*.c))
-$(BUILD)/obj/tests/%.o: tests/%.c
+$(BUILD)/obj/tests/%.o: tests/%.c $(FLAGS) | $(BUILD)/.packages-check
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -Itests -MMD -MP -c $< -o $@
+# Tests may look into the kernel side's skeleton.
+$(TESTS:$(BUILD)/tests/%=$(BUILD)/obj/tests/%.o) $(TEST_COMMON): | $(SKEL)
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_COMMON) $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $< $(TEST_COMMON) $(ARCHIVES) $(LIBS) -lcmocka
 
-.PHONY: tests clean
+.PHONY: tests check check-unit check-kernel check-e2e
 tests: $(TESTS)
+check-unit check-kernel check-e2e: check-%: $(BUILD)/xylem
+	@$(MAKE) --no-print-directory $(call tests_of,$*)
+	@BUILD=$(BUILD) scripts/check.sh $*
+check: deps
+	@$(MAKE) --no-print-directory all tests
+	@BUILD=$(BUILD) scripts/check.sh $(LEVELS)
+
+# ---- the rest ----------------------------------------------------------------------------------
+.PHONY: deps run lint tidy format install clean help
+deps:
+	@CC="$(CC)" scripts/deps.sh install build check lint
+run: deps
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) scripts/run.sh
+
+FORMATTED = $(wildcard user/*/*.[ch] include/xylem/*.h bpf/*.[ch] tests/*/*.[ch])
+lint:
+	@scripts/deps.sh check lint
+	@scripts/lint-includes.sh
+	@scripts/lint-spdx.sh
+	@$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED) && echo "format: $(words $(FORMATTED)) files"
+format:
+	$(CLANG_FORMAT) -i $(FORMATTED)
+tidy: $(SKEL)
+	@scripts/deps.sh check tidy
+	@printf '%s\n' $(foreach l,$(LAYERS),$(SRC_$(l))) | \
+		xargs -P 2 -n 4 sh -c '$(CLANG_TIDY) --quiet "$$@" -- $(subst ','"'"',$(filter-out -Werror,$(CFLAGS_ALL)))' tidy
+
+install: all
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/xylem
+	install -m 755 $(BUILD)/xylem $(DESTDIR)$(BINDIR)/
+	install -m 644 $(BUILD)/libxylem.a $(DESTDIR)$(LIBDIR)/
+	install -m 755 $(BUILD)/$(LIB_SO) $(DESTDIR)$(LIBDIR)/$(LIB_SO).$(VERSION)
+	ln -sf $(LIB_SO).$(VERSION) $(DESTDIR)$(LIBDIR)/$(LIB_SO)
+	ln -sf $(LIB_SO) $(DESTDIR)$(LIBDIR)/libxylem.so
+	install -m 644 include/xylem/*.h $(DESTDIR)$(INCLUDEDIR)/xylem/
+	install -m 644 $(BUILD)/xylem.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
+
 clean:
 	rm -rf $(BUILD)
+
+help:
+	@echo 'make               builds into $(BUILD)/: xylem, libxylem.a, libxylem.so, xylem.pc'
+	@echo 'make run           installs what is missing, builds, and shows it working'
+	@echo 'make check         installs what is missing, builds, and runs every test'
+	@echo 'make check-unit    one level by itself; also check-kernel, check-e2e (root)'
+	@echo 'make deps          installs the packages that are missing (root)'
+	@echo 'make install       honours PREFIX ($(PREFIX)) and DESTDIR'
+	@echo 'make lint          include directions, licences, format; make format repairs the latter'
+	@echo 'make tidy          clang-tidy'
+	@echo 'make clean         removes $(BUILD)/'
+	@echo 'Variables: BUILD, CC, CLANG, OPT, CFLAGS, LDFLAGS, SANITIZE (-fsanitize=address,undefined),'
+	@echo '           CHECK_ONLY (part of a test name), JOBS (tests at a time), CHECK_SKIPS=forbid'
 
 .SECONDARY:
 -include $(OBJ_all:.o=.d) $(wildcard $(BUILD)/obj/tests/*/*.d)

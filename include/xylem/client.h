@@ -6,7 +6,10 @@
  *
  * Two styles. Blocking: call xy_client_next() for messages, everything else waits as long as it
  * needs. Events: put xy_client_fd() into your own poll loop, call xy_client_process() when it is
- * readable; handlers are called from there. Both can be mixed.
+ * readable; handlers are called from there. Both can be mixed. Message handlers are called by next,
+ * process and drain only, events also by connect, flush and sync. A handler may call everything but
+ * these three (-EBUSY); after xy_client_close() in a handler the client is gone as soon as the
+ * handler returns.
  *
  * Errors: 0 or -errno; xy_client_error() has the last one in words. Nothing here raises a signal.
  * What libxylem does by itself: whole frames only, batches and bundles of queued messages, acks,
@@ -29,13 +32,15 @@ struct xy_topic; /* a declared subject */
 struct xy_subscription;
 
 /* A message as the application sees it: unbundled, reassembled, checked. Valid until the handler
- * returns, or until the next xy_client_next() or xy_client_process(). */
+ * returns, or until the next xy_client_next() or xy_client_process(); a reply also until the next
+ * xy_client_request(). */
 struct xy_message {
 	const char *subject; /* "" when it was sent directly to this endpoint */
 	const void *data;
 	size_t length;
 	uint64_t source;      /* endpoint of the sender */
-	uint64_t sequence;    /* the sender's count of messages to this target; 0 = not counted */
+	uint64_t sequence;    /* the sender's count of messages to this target; 0 = not counted, as
+				 messages to an endpoint are */
 	uint64_t timestamp;   /* sender's CLOCK_REALTIME, ns; 0 = not stamped */
 	uint64_t correlation; /* of a request; 0 = none */
 	bool reply_wanted;
@@ -102,7 +107,7 @@ uint64_t xy_topic_id(const struct xy_topic *topic);
 const char *xy_topic_subject(const struct xy_topic *topic);
 
 /* Queues a message; sends at the latest at flush, next, process, or when enough is queued for one
- * send. When outbound_max is reached it waits for room, receiving meanwhile (into at most
+ * send. (next, while more messages wait to be taken, sends what has been queued for 100 us.) When outbound_max is reached it waits for room, receiving meanwhile (into at most
  * inbound_max); -EAGAIN when that is full too: take messages with next() and try again. */
 int xy_client_publish(struct xy_client *client, struct xy_topic *topic, const void *data,
 		      size_t length);
@@ -111,7 +116,8 @@ int xy_client_try_publish(struct xy_client *client, struct xy_topic *topic, cons
 			  size_t length);
 /* To an endpoint. */
 int xy_client_send(struct xy_client *client, uint64_t endpoint, const void *data, size_t length);
-/* Waits until everything queued is with the kernel. -ETIMEDOUT. timeout_ms < 0 = for ever. */
+/* Waits until everything queued is with the kernel. -ETIMEDOUT. timeout_ms < 0 = for ever. -EINTR
+ * after a signal; -EAGAIN: as publish. Both hold for publish, sync and request, too. */
 int xy_client_flush(struct xy_client *client, int timeout_ms);
 /* Flushes and waits until the proxy has handed on all of it (a SYNC). */
 int xy_client_sync(struct xy_client *client, int timeout_ms);
@@ -150,10 +156,12 @@ struct xy_client_stats {
 	uint64_t messages_out, bytes_out, frames_out,
 		sends; /* messages published, their payload bytes … */
 	uint64_t messages_in, bytes_in, frames_in, reads;
-	uint64_t syncs; /* SYNCs sent */
+	uint64_t syncs;        /* SYNCs sent … */
+	uint64_t syncs_wanted; /* … and asked for by the proxy */
 	uint64_t reconnects;
 	uint64_t gaps;    /* messages missing by sequence, of plain subscriptions */
 	uint64_t corrupt; /* frames dropped: CRC, bundle, fragments */
+	uint64_t lost;    /* queued messages dropped: failed sends, lost connections */
 };
 void xy_client_stats(const struct xy_client *client, struct xy_client_stats *ret_stats);
 

@@ -77,7 +77,8 @@ struct xy_session {
 	__u32 reserved1;
 	__u64 passed; /* DATA frames passed to the proxy, all reasons */
 
-	/* Same writer. DATA frames passed (of CONTROL: sends), by enum xy_reason. */
+	/* Same writer. DATA frames passed (of CONTROL: sends), by enum xy_reason. A send whose frames
+	 * cannot be counted (FRAMING, TOO_LARGE) counts what was found before, at least 1. */
 	__u64 reasons[XY_REASON_SLOTS];
 
 	/* Written by the loop that owns the connection. */
@@ -135,19 +136,35 @@ struct xy_claim {
 	__u32 generation;
 };
 
+/* What client_verdict finds out about a send, header by header. Lies in map memory, because the
+ * verifier does not track it there (K9); meaningless between runs. */
+struct xy_walk {
+	__u32 size;        /* bytes of the send */
+	__u32 offset;      /* of the next header */
+	__u32 data;        /* DATA frames so far */
+	__u32 control;     /* other frames so far */
+	__u64 target;      /* of the first DATA frame */
+	__u64 ack;         /* the largest so far */
+	__u64 correlation; /* of the last frame */
+	__u32 kind;        /* enum xy_flow_kind of the first DATA frame */
+	__u32 type;        /* of the last frame */
+	__u32 findings;    /* enum walk_finding of bpf/frame.bpf.h, or-ed */
+	__u32 contiguous;  /* the kernel shows the whole send as one piece */
+};
+_Static_assert(sizeof(struct xy_walk) == 56, "walk: size");
+
 /* lane_of: SK_STORAGE, on clients' sockets (by sock_ops) and on the proxy's ends (by the loop). */
 struct xy_lane {
-	__u64 cookie; /* of the socket that redirect goes to: clients: its own; proxy: the client's
-		       */
-	__u32 slot;   /* of the client's lane */
-	__u32 generation;  /* 0 = not bound */
-	__u32 inserted;    /* both sockmap insertions succeeded */
-	__u32 bound;       /* client: claim taken; proxy: set up */
-	__u64 scratch[10]; /* the verdict's variables; meaningless between runs */
+	__u64 cookie;     /* of the client's socket: where redirect goes */
+	__u32 slot;       /* of the client's lane */
+	__u32 generation; /* 0 = not bound */
+	__u32 inserted;   /* of a client's socket: both sockmap insertions succeeded */
+	__u32 reserved;
+	struct xy_walk walk; /* of client_verdict's current run */
 };
-_Static_assert(sizeof(struct xy_lane) == 104, "lane: size");
+_Static_assert(sizeof(struct xy_lane) == 80, "lane: size");
 
-/* control: ARRAY of one entry, mmapable. Written by the proxy. */
+/* control: ARRAY of one entry, mmapable. */
 struct xy_listener {
 	__u32 family;  /* AF_INET or AF_INET6 */
 	__u32 port;    /* host order */
@@ -155,15 +172,26 @@ struct xy_listener {
 };
 
 struct xy_control {
-	__u64 heartbeat; /* CLOCK_MONOTONIC ns, stamped every XY_HEARTBEAT_EVERY_MS */
-	__u32 redirect;  /* 1: redirect between clients; 0: switched off */
-	__u32 listeners; /* entries used below */
-	__u32 slots;     /* entries of sessions */
-	__u32 pid;       /* of the proxy */
-	__u64 reserved[5];
+	/* Written by the proxy. */
+	__u64 heartbeat;   /* CLOCK_MONOTONIC ns, stamped every XY_HEARTBEAT_EVERY_MS */
+	__u32 redirect;    /* 1: redirect between clients; 0: switched off */
+	__u32 listeners;   /* entries used below */
+	__u32 slots;       /* entries of sessions */
+	__u32 pid;         /* of the proxy */
+	__u64 max_message; /* bytes of a fragmented message */
+	__u64 reserved0[4];
 	struct xy_listener listener[XY_LISTENERS_MAX];
+
+	/* Written by the programs, atomically. */
+	__u64 sockets;      /* clients' sockets that sock_ops put into the sockmaps */
+	__u64 sockets_left; /* that it could not: owned by another eBPF agent, or the maps are full */
+	__u64 unbound;      /* sends passed for the reason `unbound`: there is no session to count in */
+	__u64 drops;        /* sends of the proxy that proxy_verdict dropped */
+	__u64 reserved1[4];
 };
-_Static_assert(sizeof(struct xy_control) == 64 + 24 * XY_LISTENERS_MAX, "control: size");
+_Static_assert(sizeof(struct xy_control) == 128 + 24 * XY_LISTENERS_MAX, "control: size");
+_Static_assert(__builtin_offsetof(struct xy_control, listener) == 64, "control: listeners");
+_Static_assert(__builtin_offsetof(struct xy_control, sockets) % 64 == 0, "control: programs' line");
 
 /* pressure: RINGBUF. Receivers that crossed a mark. */
 enum xy_pressure_mark {

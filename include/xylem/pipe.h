@@ -25,6 +25,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* ---- pool ---------------------------------------------------------------------------------- */
 
@@ -72,8 +73,11 @@ struct xy_chain {
 	struct xy_slice inlined[XY_CHAIN_INLINE];
 };
 
-void xy_chain_move(struct xy_chain *to, struct xy_chain *from);    /* `to` must be empty */
-void xy_chain_clear(struct xy_chain *chain, struct xy_pool *pool); /* drops all references */
+void xy_chain_move(struct xy_chain *to, struct xy_chain *from); /* `to` must be empty */
+/* Drops all references; pool NULL: what is not used any more is freed. */
+void xy_chain_clear(struct xy_chain *chain, struct xy_pool *pool);
+/* Appends what `from` has to `to`, with references of its own. -ENOMEM (`to` unchanged). */
+int xy_chain_share(const struct xy_chain *from, struct xy_chain *to);
 
 /* ---- pipe ----------------------------------------------------------------------------------- */
 
@@ -82,12 +86,14 @@ struct xy_pipe;
 struct xy_pipe_options {
 	size_t size;          /* sizeof(struct xy_pipe_options) */
 	struct xy_pool *pool; /* required */
-	size_t pause; /* writer should pause at >= this many unconsumed bytes; 0 = never. Default 64
-			 KiB */
+	size_t pause; /* writer should pause at >= this many unconsumed bytes that were not examined
+			 either (or a reader that needs more would wait for ever); 0 = never.
+			 Default 64 KiB */
 	size_t resume; /* goes on strictly below this; 0 < resume <= pause. Default 32 KiB */
 	size_t minimum_segment; /* reserve() gives at least this much; default 4 KiB */
 	bool never_pause;       /* pause = 0 is meant, not defaulted */
-	/* Called on the pipe's thread; may be NULL; may call the pipe. */
+	/* Called on the pipe's thread, once each time it becomes so; may be NULL; may call the
+	 * pipe, but not free it. */
 	void (*on_readable)(struct xy_pipe *pipe,
 			    void *context); /* more than was examined, or the end */
 	void (*on_resume)(struct xy_pipe *pipe,
@@ -95,7 +101,8 @@ struct xy_pipe_options {
 	void *context;
 };
 
-/* A view of unconsumed content. Valid until the next advance, reset or free of its pipe. */
+/* A view of unconsumed content. Valid until the next advance, reset or free of its pipe; a cursor
+ * made from a stale view is empty. */
 struct xy_view {
 	const struct xy_pipe *pipe;
 	size_t length;
@@ -110,23 +117,30 @@ void xy_pipe_free(struct xy_pipe *pipe);    /* drops all content; NULL is fine *
 
 /* Writer. */
 /* At least max(hint, 1) bytes to write into (hint 0: whatever is cheap, never less than
- * minimum_segment). NULL with errno. The reservation ends with commit or the next reserve. */
+ * minimum_segment). NULL with errno: ENOMEM; EPIPE: the reader is gone; EINVAL: the writer is
+ * complete, or more than 4 GiB. The reservation ends with commit, write, append or the next
+ * reserve. */
 void *xy_pipe_reserve(struct xy_pipe *pipe, size_t hint, size_t *ret_length);
 int xy_pipe_commit(struct xy_pipe *pipe, size_t length); /* -EINVAL beyond the reservation */
 /* Publishes what was committed. 0 = go on, 1 = pause until on_resume, -EPIPE = the reader is gone.
  */
 int xy_pipe_flush(struct xy_pipe *pipe);
-int xy_pipe_write(struct xy_pipe *pipe, const void *data,
-		  size_t length); /* reserve + copy + commit */
-/* Moves the chain's content behind what was committed, by reference; the chain is empty after.
- * Small content is copied instead of pinning a large segment. Order with reserve/commit is kept. */
+/* reserve + copy + commit, over as many segments as it takes; all of it or nothing. */
+int xy_pipe_write(struct xy_pipe *pipe, const void *data, size_t length);
+/* Moves the chain's content behind what was committed, by reference; the chain is empty after
+ * (unchanged on error). Small content is copied instead of pinning a large segment. Order with
+ * reserve/commit is kept. -EPIPE, -EINVAL as reserve; -ENOMEM. */
 int xy_pipe_append(struct xy_pipe *pipe, struct xy_chain *chain);
+/* As append, but the chain keeps its content: for the next subscriber. */
+int xy_pipe_append_shared(struct xy_pipe *pipe, const struct xy_chain *chain);
 void xy_pipe_complete_writer(struct xy_pipe *pipe, int error); /* flushes; second call ignored */
+/* A paused writer gets on_resume once (and still is paused), or else the next flush returns 0. */
 void xy_pipe_cancel_flush(struct xy_pipe *pipe);
 
 /* Reader. */
 /* 0 with a view; -EAGAIN: nothing beyond what was examined (on_readable will be called); after the
- * end and all data: 0 with an empty completed view, or the writer's error (-errno, every time).
+ * end and all data: 0 with an empty completed view, or the writer's error (-errno, every time; also
+ * when what is left has been examined). -EINVAL: the reader is complete.
  * -EBUSY: a view is already out (advance first). */
 int xy_pipe_read(struct xy_pipe *pipe, struct xy_view *ret_view);
 /* As read, but also -EAGAIN until `length` bytes are there; resumes a paused writer when needed. */
@@ -179,11 +193,13 @@ int xy_cursor_iov(const struct xy_cursor *cursor, size_t length, struct iovec *i
 int xy_cursor_share(const struct xy_cursor *cursor, size_t length, struct xy_chain *chain);
 
 /* Copies up to `length` bytes of content to a descriptor with writev; what was written is consumed.
- * *ret_written also on error. */
+ * *ret_written also on error. -EBUSY: a view is out. Raises SIGPIPE as writev does. */
 int xy_pipe_copy_to_fd(struct xy_pipe *pipe, int fd, size_t length, size_t *ret_written);
-/* Moves content to another pipe by reference and flushes it; as xy_pipe_flush of `to`. */
+/* Moves content to another pipe by reference and flushes it; as xy_pipe_flush of `to`. -EBUSY: a
+ * view is out. */
 int xy_pipe_copy_to_pipe(struct xy_pipe *pipe, struct xy_pipe *to, size_t length);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -36,6 +36,7 @@ struct xy_kernel_options {
 	uint32_t slots; /* 0 = default */
 	uint32_t flows; /* 0 = default */
 	uint64_t window;
+	uint64_t max_message; /* bytes of a fragmented message; 0 = XY_MESSAGE_MAX_DEFAULT */
 };
 
 /* Loads, attaches and pins. On failure -errno and a sentence in why (what failed, what to do). A
@@ -51,6 +52,7 @@ const char *xy_kernel_pins(const struct xy_kernel *kernel);     /* NULL: lanes r
 const char *xy_kernel_pins_why(const struct xy_kernel *kernel); /* … and why */
 uint32_t xy_kernel_slots(const struct xy_kernel *kernel);
 uint32_t xy_kernel_flows(const struct xy_kernel *kernel);
+const struct xy_control *xy_kernel_control(const struct xy_kernel *kernel); /* counters */
 
 void xy_kernel_beat(struct xy_kernel *kernel); /* stamps the heartbeat */
 void xy_kernel_redirect_switch(struct xy_kernel *kernel, bool on);

@@ -64,13 +64,30 @@ enum xy_error xy_error_from_text(const char *text); /* NONE when unknown */
 bool xy_error_closes(enum xy_error error);
 int xy_error_errno(enum xy_error error); /* the -errno by which the library reports it */
 
-/* Checks in the protocol's order: length, version, type, source. `endpoint` is the sender's own.
- * Types that are not a client's to send, and a second HELLO, are bad-type. */
+/* The first frame of a connection, in the protocol's order: length (bad-frame), version
+ * (bad-version), anything but HELLO (bad-frame), source not 0 (bad-source). */
+enum xy_error xy_frame_check_hello(const struct xy_frame *frame);
+/* Every later frame, in the protocol's order: length below XY_HEADER_SIZE or above XY_FRAME_MAX
+ * (bad-frame), version (bad-version), types that are not a client's to send and a second HELLO
+ * (bad-type), source other than `endpoint`, the sender's own (bad-source). */
 enum xy_error xy_frame_check(const struct xy_frame *frame, uint64_t endpoint);
-/* The rest, of DATA: known flags, fragments, size of the whole message. */
+/*
+ * The rest, of DATA that passed xy_frame_check(). The rules in the order in which they are checked;
+ * client_verdict refuses exactly these frames:
+ *
+ *   bad-flags     a flag outside XY_DATA_FLAGS
+ *   bad-flags     BUNDLE together with REPLY_WANTED
+ *   bad-flags     CRC and length < XY_HEADER_SIZE + XY_CRC_SIZE (no room for the CRC)
+ *   bad-fragment  fragments is 0 or 1, and fragment is not 0
+ *   bad-fragment  fragments >= 2, and fragment >= fragments, or sequence == 0, or BUNDLE
+ *   too-large     fragments >= 2, and fragments > max_message / XY_PAYLOAD_MAX, rounded up
+ *
+ * The payload is never looked at: whether CRC and bundle are right is the receiver's to check.
+ */
 enum xy_error xy_frame_check_data(const struct xy_frame *frame, uint64_t max_message);
 
-/* CRC32C (Castagnoli) of a buffer, continuing from `crc` (0 to start). */
+/* CRC32C (Castagnoli) of a buffer, continuing from `crc` (0 to start): the CRC of A followed by B
+ * is xy_crc32c(xy_crc32c(0, A), B). */
 uint32_t xy_crc32c(uint32_t crc, const void *data, size_t length);
 
 #endif

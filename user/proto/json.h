@@ -3,8 +3,11 @@
  * The JSON payloads of the protocol, by jansson. Pure: bytes in, records out, and back.
  *
  * Decoders take any bytes of any length, refuse what is not one UTF-8 object with the right types
- * (-EBADMSG, with a sentence in why), and ignore unknown members. Encoders write at most `size`
- * bytes without a terminating zero and return the length, or -ENOSPC.
+ * (-EBADMSG, with a sentence in why), and ignore unknown members. Also refused: a member given
+ * twice, \u0000 in a string, a string longer than its record's field, a number out of its range.
+ * why may be NULL; it never quotes the payload. Encoders write at most `size` bytes without a
+ * terminating zero and return the length, or -ENOSPC, -EINVAL (a string that is not UTF-8, an
+ * integer above INT64_MAX), -ENOMEM. Strings that are "" and optional are left out.
  */
 #ifndef XY_PROTO_JSON_H
 #define XY_PROTO_JSON_H
@@ -72,6 +75,7 @@ int xy_error_decode(const void *data, size_t length, struct xy_error_info *ret,
 ssize_t xy_hello_encode(const struct xy_hello *hello, void *buffer, size_t size);
 ssize_t xy_welcome_encode(const struct xy_welcome *welcome, void *buffer, size_t size);
 ssize_t xy_subscribe_encode(const struct xy_subscribe *subscribe, void *buffer, size_t size);
+/* message: any bytes; what is not UTF-8 becomes `?`, what is too long for xy_error_info is cut. */
 ssize_t xy_error_encode(enum xy_error error, const char *message, void *buffer, size_t size);
 
 #endif

@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A subject to publish on: valid UTF-8 without white space or control characters, 1 … 255 bytes, no
- * empty token, no token that is exactly `*` or `>`. 0 or -EINVAL with a sentence in why (may be
- * NULL, static string). */
+/* A subject to publish on: valid UTF-8, 1 … 255 bytes, no white space (Unicode's White_Space), no
+ * control characters (Cc), no empty token, no token that is exactly `*` or `>`. 0 or -EINVAL with a
+ * sentence in why (may be NULL, static string). */
 int xy_subject_check(const char *subject, size_t length, const char **ret_why);
 /* A pattern to subscribe to: as above, but `*` may stand for a token and `>` as the last one. */
 int xy_pattern_check(const char *pattern, size_t length, const char **ret_why);

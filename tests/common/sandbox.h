@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A network namespace and a cgroup of the test's own, so that tests run side by side on any machine.
+ */
+#ifndef TEST_SANDBOX_H
+#define TEST_SANDBOX_H
+
+/* Enters both; later calls do nothing. Ends with the process. NULL, or what is missing, in words;
+ * then the process stays where it is. */
+const char *sandbox_enter(void);
+/* The cgroup v2 directory that this process is in now; NULL without one. */
+const char *sandbox_cgroup(void);
+
+#endif

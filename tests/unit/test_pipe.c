@@ -1,0 +1,799 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The pipe as a contract between writer and reader: back-pressure, visibility, cancel, end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+
+#include <cmocka.h>
+
+#include <xylem/pipe.h>
+
+#define PAUSE  64
+#define RESUME 32
+
+struct fixture {
+	struct xy_pool *pool;
+	struct xy_pipe *pipe;
+	unsigned readable, resumed;
+	size_t refill; /* on_resume writes and flushes so much, once */
+};
+
+static void count_readable(struct xy_pipe *pipe, void *context)
+{
+	(void)pipe;
+	((struct fixture *)context)->readable++;
+}
+
+static void put(struct xy_pipe *pipe, size_t length)
+{
+	void *zeros = calloc(1, length + 1);
+
+	assert_non_null(zeros);
+	assert_int_equal(xy_pipe_write(pipe, zeros, length), 0);
+	free(zeros);
+}
+
+static void count_resume(struct xy_pipe *pipe, void *context)
+{
+	struct fixture *f = context;
+	size_t refill = f->refill;
+
+	f->resumed++;
+	f->refill = 0;
+	if (refill > 0) {
+		put(pipe, refill);
+		xy_pipe_flush(pipe);
+	}
+}
+
+static int setup_with(void **state, size_t pause, size_t resume, bool never_pause)
+{
+	struct xy_pool_options pool = {.size = sizeof(pool), .segment_size = 16};
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct xy_pipe_options options = {
+		.size = sizeof(options),
+		.pause = pause,
+		.resume = resume,
+		.never_pause = never_pause,
+		.on_readable = count_readable,
+		.on_resume = count_resume,
+		.context = f,
+	};
+
+	if (!f || !(f->pool = xy_pool_new(&pool)))
+		return -1;
+	options.pool = f->pool;
+	*state = f;
+	return xy_pipe_new(&options, &f->pipe);
+}
+
+static int setup(void **state)
+{
+	return setup_with(state, PAUSE, RESUME, false);
+}
+
+static int setup_never_pause(void **state)
+{
+	return setup_with(state, 0, 0, true);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	xy_pipe_free(f->pipe);
+	xy_pool_free(f->pool);
+	free(f);
+	return xy_pool_total_bytes() == 0 ? 0 : -1;
+}
+
+/* Writes and flushes; what flush says. */
+static int send_bytes(struct fixture *f, size_t length)
+{
+	put(f->pipe, length);
+	return xy_pipe_flush(f->pipe);
+}
+
+static size_t take_view(struct fixture *f)
+{
+	struct xy_view view;
+
+	assert_int_equal(xy_pipe_read(f->pipe, &view), 0);
+	return view.length;
+}
+
+static void advance(struct fixture *f, size_t consumed, size_t examined)
+{
+	assert_int_equal(xy_pipe_advance(f->pipe, consumed, examined), 0);
+}
+
+static void consume(struct fixture *f, size_t length)
+{
+	take_view(f);
+	advance(f, length, length);
+}
+
+static void assert_waits(struct fixture *f)
+{
+	struct xy_view view;
+
+	assert_int_equal(xy_pipe_read(f->pipe, &view), -EAGAIN);
+}
+
+/* ---- options ------------------------------------------------------------------------------- */
+
+static void options_that_could_never_resume_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_pipe_options options = {.size = sizeof(options), .pool = f->pool};
+	struct xy_pipe *pipe;
+
+	options.pause = 10;
+	options.resume = 11;
+	assert_int_equal(xy_pipe_new(&options, &pipe), -EINVAL);
+	options.resume = 10;
+	assert_int_equal(xy_pipe_new(&options, &pipe), 0);
+	xy_pipe_free(pipe);
+	/* The default resume gives way to a small pause. */
+	options.resume = 0;
+	assert_int_equal(xy_pipe_new(&options, &pipe), 0);
+	xy_pipe_free(pipe);
+	options.never_pause = true;
+	assert_int_equal(xy_pipe_new(&options, &pipe), -EINVAL);
+	options = (struct xy_pipe_options){.size = sizeof(options)};
+	assert_int_equal(xy_pipe_new(&options, &pipe), -EINVAL);
+	options = (struct xy_pipe_options){.pool = f->pool};
+	assert_int_equal(xy_pipe_new(&options, &pipe), -EINVAL);
+}
+
+static void default_thresholds_are_64_and_32_kib(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_pipe_options options = {.size = sizeof(options), .pool = f->pool};
+	struct xy_pipe *pipe;
+
+	assert_int_equal(xy_pipe_new(&options, &pipe), 0);
+	put(pipe, 64 * 1024 - 1);
+	assert_int_equal(xy_pipe_flush(pipe), 0);
+	put(pipe, 1);
+	assert_int_equal(xy_pipe_flush(pipe), 1);
+	for (int resumed = 0; resumed < 2; resumed++) {
+		struct xy_view view;
+		size_t length = resumed ? 1 : 32 * 1024;
+
+		assert_int_equal(xy_pipe_read(pipe, &view), 0);
+		assert_int_equal(xy_pipe_advance(pipe, length, length), 0);
+		assert_int_equal(xy_pipe_paused(pipe), !resumed);
+	}
+	xy_pipe_free(pipe);
+}
+
+/* ---- back-pressure ------------------------------------------------------------------------- */
+
+static void pauses_at_pause_and_not_below(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(send_bytes(f, PAUSE - 1), 0);
+	assert_false(xy_pipe_paused(f->pipe));
+	assert_int_equal(send_bytes(f, 1), 1);
+	assert_true(xy_pipe_paused(f->pipe));
+	assert_int_equal(xy_pipe_flush(f->pipe), 1);
+}
+
+static void resumes_strictly_under_resume(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(send_bytes(f, PAUSE), 1);
+	consume(f, PAUSE - RESUME);
+	assert_true(xy_pipe_paused(f->pipe));
+	assert_int_equal(f->resumed, 0);
+	consume(f, 1);
+	assert_false(xy_pipe_paused(f->pipe));
+	assert_int_equal(f->resumed, 1);
+	assert_int_equal(xy_pipe_flush(f->pipe), 0);
+	consume(f, 1);
+	assert_int_equal(f->resumed, 1);
+}
+
+static void progress_by_examining_alone_resumes(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(send_bytes(f, PAUSE), 1);
+	take_view(f);
+	advance(f, 0, PAUSE - RESUME);
+	assert_int_equal(f->resumed, 0);
+	take_view(f);
+	advance(f, 0, PAUSE - RESUME + 1);
+	assert_int_equal(f->resumed, 1);
+	assert_int_equal(xy_pipe_length(f->pipe), PAUSE);
+}
+
+static void examining_less_than_before_does_not_resume(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(send_bytes(f, PAUSE - 1), 0);
+	take_view(f);
+	advance(f, 0, 10);
+	/* 10 examined and 11 more: 64 press. */
+	assert_int_equal(send_bytes(f, 11), 1);
+	take_view(f);
+	advance(f, 0, 5);
+	assert_true(xy_pipe_paused(f->pipe));
+	take_view(f);
+	advance(f, 5, 10);
+	assert_true(xy_pipe_paused(f->pipe));
+	assert_int_equal(f->resumed, 0);
+	/* 69 are left, of which 5 are examined. */
+	take_view(f);
+	advance(f, 0, 69 - RESUME);
+	assert_int_equal(f->resumed, 0);
+	take_view(f);
+	advance(f, 0, 69 - RESUME + 1);
+	assert_int_equal(f->resumed, 1);
+}
+
+static void pauses_again_at_the_next_commit(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(send_bytes(f, PAUSE), 1);
+	consume(f, PAUSE - RESUME + 1);
+	assert_int_equal(f->resumed, 1);
+	assert_int_equal(send_bytes(f, PAUSE), 1);
+	consume(f, PAUSE - 1);
+	assert_int_equal(f->resumed, 1);
+	consume(f, 1);
+	assert_int_equal(f->resumed, 2);
+}
+
+static void completion_of_the_reader_releases_a_paused_writer(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(send_bytes(f, PAUSE), 1);
+	xy_pipe_complete_reader(f->pipe);
+	assert_int_equal(f->resumed, 1);
+	assert_false(xy_pipe_paused(f->pipe));
+	assert_int_equal(xy_pipe_flush(f->pipe), -EPIPE);
+	assert_int_equal(xy_pipe_write(f->pipe, "x", 1), -EPIPE);
+}
+
+static void reader_that_needs_more_than_pause_gets_it(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_view view;
+
+	assert_int_equal(send_bytes(f, PAUSE), 1);
+	assert_int_equal(xy_pipe_read_at_least(f->pipe, 3 * PAUSE, &view), -EAGAIN);
+	assert_int_equal(f->resumed, 1);
+	assert_int_equal(f->readable, 1);
+	assert_int_equal(send_bytes(f, PAUSE), 0);
+	assert_int_equal(f->readable, 1);
+	/* Enough now, and again more than the pipe is for. */
+	assert_int_equal(send_bytes(f, PAUSE), 1);
+	assert_int_equal(f->readable, 2);
+	assert_int_equal(xy_pipe_read_at_least(f->pipe, 3 * PAUSE, &view), 0);
+	assert_int_equal(view.length, 3 * PAUSE);
+	advance(f, 3 * PAUSE, 3 * PAUSE);
+	assert_int_equal(f->resumed, 2);
+}
+
+static void read_at_least_sees_what_the_resumed_writer_adds_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_view view;
+
+	assert_int_equal(send_bytes(f, PAUSE), 1);
+	f->refill = PAUSE;
+	assert_int_equal(xy_pipe_read_at_least(f->pipe, 2 * PAUSE, &view), 0);
+	assert_int_equal(view.length, 2 * PAUSE);
+	advance(f, view.length, view.length);
+}
+
+static void read_at_least_takes_less_at_the_end(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_view view;
+
+	send_bytes(f, 5);
+	assert_int_equal(xy_pipe_read_at_least(f->pipe, 6, &view), -EAGAIN);
+	xy_pipe_complete_writer(f->pipe, 0);
+	assert_int_equal(xy_pipe_read_at_least(f->pipe, 6, &view), 0);
+	assert_int_equal(view.length, 5);
+	assert_true(view.completed);
+}
+
+static void plain_read_after_a_short_read_at_least_takes_what_is_there(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_view view;
+
+	send_bytes(f, 5);
+	assert_int_equal(xy_pipe_read_at_least(f->pipe, 6, &view), -EAGAIN);
+	assert_int_equal(take_view(f), 5);
+}
+
+static void pause_zero_never_pauses(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(send_bytes(f, 4096), 0);
+	assert_int_equal(xy_pipe_length(f->pipe), 100 * 4096);
+}
+
+static void empty_flush_wakes_nobody(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_waits(f);
+	assert_int_equal(xy_pipe_flush(f->pipe), 0);
+	assert_int_equal(xy_pipe_write(f->pipe, "", 0), 0);
+	assert_int_equal(xy_pipe_flush(f->pipe), 0);
+	assert_int_equal(f->readable, 0);
+	assert_waits(f);
+	send_bytes(f, 1);
+	assert_int_equal(f->readable, 1);
+}
+
+/* ---- reading ------------------------------------------------------------------------------- */
+
+static void only_flushed_bytes_are_visible(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f->pipe, 7);
+	assert_int_equal(xy_pipe_length(f->pipe), 0);
+	assert_waits(f);
+	xy_pipe_flush(f->pipe);
+	put(f->pipe, 3);
+	assert_int_equal(xy_pipe_length(f->pipe), 7);
+	assert_int_equal(take_view(f), 7);
+	advance(f, 7, 7);
+	assert_waits(f);
+	xy_pipe_flush(f->pipe);
+	assert_int_equal(take_view(f), 3);
+}
+
+static void reader_is_called_once_until_it_has_looked(void **state)
+{
+	struct fixture *f = *state;
+
+	send_bytes(f, 1);
+	send_bytes(f, 1);
+	assert_int_equal(f->readable, 1);
+	consume(f, 2);
+	send_bytes(f, 1);
+	assert_int_equal(f->readable, 2);
+	take_view(f);
+	send_bytes(f, 1);
+	assert_int_equal(f->readable, 2);
+	/* What came while the view was out is not examined: no call, the next read has it. */
+	advance(f, 1, 1);
+	assert_int_equal(take_view(f), 1);
+}
+
+static void messages_over_any_number_of_segments_are_whole(void **state)
+{
+	struct fixture *f = *state;
+
+	/* Segments hold 16 bytes. */
+	for (size_t length = 1; length <= 200; length += 7) {
+		uint8_t out[200], in[200];
+		struct xy_cursor cursor;
+		struct xy_view view;
+
+		for (size_t i = 0; i < length; i++)
+			out[i] = (uint8_t)(length + i);
+		assert_int_equal(xy_pipe_write(f->pipe, out, length), 0);
+		xy_pipe_flush(f->pipe);
+		assert_int_equal(xy_pipe_read(f->pipe, &view), 0);
+		assert_int_equal(view.length, length);
+		cursor = xy_view_cursor(&view);
+		assert_int_equal(xy_cursor_read(&cursor, in, length), 0);
+		assert_memory_equal(in, out, length);
+		advance(f, length, length);
+	}
+}
+
+static void advance_without_a_view_is_an_error(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(xy_pipe_advance(f->pipe, 0, 0), -ENOENT);
+	send_bytes(f, 10);
+	assert_int_equal(xy_pipe_advance(f->pipe, 1, 1), -ENOENT);
+	consume(f, 4);
+	assert_int_equal(xy_pipe_advance(f->pipe, 1, 1), -ENOENT);
+	assert_int_equal(xy_pipe_length(f->pipe), 6);
+}
+
+static void second_read_without_advance_is_an_error(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_view view;
+	size_t written = 1;
+
+	send_bytes(f, 10);
+	assert_int_equal(take_view(f), 10);
+	assert_int_equal(xy_pipe_read(f->pipe, &view), -EBUSY);
+	assert_int_equal(xy_pipe_read_at_least(f->pipe, 1, &view), -EBUSY);
+	assert_int_equal(xy_pipe_copy_to_fd(f->pipe, -1, 1, &written), -EBUSY);
+	assert_int_equal(written, 0);
+	assert_int_equal(xy_pipe_copy_to_pipe(f->pipe, f->pipe, 1), -EBUSY);
+	advance(f, 10, 10);
+}
+
+static void advance_beyond_the_view_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	send_bytes(f, 10);
+	take_view(f);
+	send_bytes(f, 10);
+	assert_int_equal(xy_pipe_advance(f->pipe, 0, 11), -EINVAL);
+	assert_int_equal(xy_pipe_advance(f->pipe, 11, 11), -EINVAL);
+	assert_int_equal(xy_pipe_advance(f->pipe, 5, 4), -EINVAL);
+	assert_int_equal(xy_pipe_advance(f->pipe, SIZE_MAX, SIZE_MAX), -EINVAL);
+	assert_int_equal(xy_pipe_length(f->pipe), 20);
+	advance(f, 10, 10);
+}
+
+static void stale_view_gives_an_empty_cursor(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_cursor cursor;
+	struct xy_view view;
+	uint8_t byte;
+	size_t length;
+
+	send_bytes(f, 40);
+	assert_int_equal(xy_pipe_read(f->pipe, &view), 0);
+	advance(f, 40, 40);
+	send_bytes(f, 40);
+	cursor = xy_view_cursor(&view);
+	assert_int_equal(xy_cursor_read(&cursor, &byte, 1), -ENODATA);
+	assert_int_equal(xy_cursor_skip(&cursor, 1), -ENODATA);
+	xy_cursor_chunk(&cursor, &length);
+	assert_int_equal(length, 0);
+
+	assert_int_equal(xy_pipe_read(f->pipe, &view), 0);
+	xy_pipe_complete_reader(f->pipe);
+	cursor = xy_view_cursor(&view);
+	assert_int_equal(cursor.remaining, 0);
+}
+
+static void after_examining_all_a_read_waits(void **state)
+{
+	struct fixture *f = *state;
+
+	send_bytes(f, 10);
+	take_view(f);
+	advance(f, 3, 10);
+	assert_waits(f);
+	assert_int_equal(f->readable, 1);
+	send_bytes(f, 1);
+	assert_int_equal(f->readable, 2);
+	assert_int_equal(take_view(f), 8);
+}
+
+static void after_examining_part_a_read_returns_at_once(void **state)
+{
+	struct fixture *f = *state;
+
+	send_bytes(f, 10);
+	take_view(f);
+	advance(f, 3, 9);
+	assert_int_equal(take_view(f), 7);
+	advance(f, 0, 0);
+	assert_int_equal(take_view(f), 7);
+}
+
+static void after_the_writer_completed_the_rest_is_read_and_then_the_end(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_view view;
+
+	send_bytes(f, 10);
+	take_view(f);
+	advance(f, 4, 10);
+	xy_pipe_complete_writer(f->pipe, 0);
+	assert_int_equal(f->readable, 2);
+	assert_int_equal(xy_pipe_read(f->pipe, &view), 0);
+	assert_int_equal(view.length, 6);
+	assert_true(view.completed);
+	advance(f, 6, 6);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(xy_pipe_read(f->pipe, &view), 0);
+		assert_int_equal(view.length, 0);
+		assert_true(view.completed);
+		advance(f, 0, 0);
+	}
+}
+
+static void data_comes_before_the_error_and_the_error_every_time(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_view view;
+
+	send_bytes(f, 10);
+	xy_pipe_complete_writer(f->pipe, -ECONNRESET);
+	assert_int_equal(xy_pipe_read(f->pipe, &view), 0);
+	assert_int_equal(view.length, 10);
+	/* Part of a message that will never be whole must not hide the error. */
+	advance(f, 4, 10);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(xy_pipe_read(f->pipe, &view), -ECONNRESET);
+}
+
+static void completing_wakes_a_reader_that_waits(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_waits(f);
+	xy_pipe_complete_writer(f->pipe, 0);
+	assert_int_equal(f->readable, 1);
+}
+
+/* ---- cancel -------------------------------------------------------------------------------- */
+
+static void assert_cancelled(struct fixture *f, bool cancelled, size_t length)
+{
+	struct xy_view view;
+
+	assert_int_equal(xy_pipe_read(f->pipe, &view), 0);
+	assert_int_equal(view.cancelled, cancelled);
+	assert_int_equal(view.length, length);
+}
+
+static void cancel_wakes_a_waiting_read_once(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_waits(f);
+	xy_pipe_cancel_read(f->pipe);
+	xy_pipe_cancel_read(f->pipe);
+	assert_int_equal(f->readable, 1);
+	assert_cancelled(f, true, 0);
+	advance(f, 0, 0);
+	assert_waits(f);
+}
+
+static void cancel_without_a_waiting_read_cancels_the_next_one_only(void **state)
+{
+	struct fixture *f = *state;
+
+	send_bytes(f, 5);
+	assert_int_equal(f->readable, 1);
+	xy_pipe_cancel_read(f->pipe);
+	assert_int_equal(f->readable, 1);
+	assert_cancelled(f, true, 5);
+	advance(f, 0, 0);
+	assert_cancelled(f, false, 5);
+}
+
+static void cancel_of_a_short_read_at_least_keeps_the_data(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_view view;
+
+	send_bytes(f, 5);
+	assert_int_equal(xy_pipe_read_at_least(f->pipe, 10, &view), -EAGAIN);
+	xy_pipe_cancel_read(f->pipe);
+	assert_int_equal(f->readable, 2);
+	assert_int_equal(xy_pipe_read_at_least(f->pipe, 10, &view), 0);
+	assert_true(view.cancelled);
+	assert_int_equal(view.length, 5);
+	advance(f, 0, 5);
+	assert_int_equal(xy_pipe_length(f->pipe), 5);
+}
+
+static void cancel_wakes_a_paused_writer_once_and_it_stays_paused(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(send_bytes(f, PAUSE), 1);
+	xy_pipe_cancel_flush(f->pipe);
+	assert_int_equal(f->resumed, 1);
+	assert_true(xy_pipe_paused(f->pipe));
+	assert_int_equal(xy_pipe_length(f->pipe), PAUSE);
+	assert_int_equal(xy_pipe_flush(f->pipe), 1);
+	consume(f, PAUSE);
+	assert_int_equal(f->resumed, 2);
+}
+
+static void cancel_without_a_paused_writer_cancels_the_next_flush_only(void **state)
+{
+	struct fixture *f = *state;
+
+	xy_pipe_cancel_flush(f->pipe);
+	assert_int_equal(f->resumed, 0);
+	assert_int_equal(send_bytes(f, PAUSE), 0);
+	assert_int_equal(xy_pipe_flush(f->pipe), 1);
+	consume(f, PAUSE);
+
+	xy_pipe_cancel_flush(f->pipe);
+	assert_int_equal(send_bytes(f, 1), 0);
+	assert_int_equal(send_bytes(f, PAUSE), 1);
+}
+
+/* ---- completion ---------------------------------------------------------------------------- */
+
+static void complete_with_unflushed_data_flushes_it(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f->pipe, 9);
+	xy_pipe_complete_writer(f->pipe, 0);
+	assert_int_equal(f->readable, 1);
+	assert_int_equal(take_view(f), 9);
+}
+
+static void second_complete_is_ignored(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_view view;
+
+	assert_waits(f);
+	xy_pipe_complete_writer(f->pipe, -EIO);
+	xy_pipe_complete_writer(f->pipe, 0);
+	xy_pipe_complete_writer(f->pipe, -ENOENT);
+	assert_int_equal(f->readable, 1);
+	assert_int_equal(xy_pipe_read(f->pipe, &view), -EIO);
+	xy_pipe_complete_reader(f->pipe);
+	xy_pipe_complete_reader(f->pipe);
+	assert_int_equal(xy_pipe_read(f->pipe, &view), -EINVAL);
+}
+
+static void completed_writer_cannot_write(void **state)
+{
+	struct fixture *f = *state;
+	size_t length;
+
+	xy_pipe_complete_writer(f->pipe, 0);
+	errno = 0;
+	assert_null(xy_pipe_reserve(f->pipe, 1, &length));
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(xy_pipe_write(f->pipe, "x", 1), -EINVAL);
+	assert_int_equal(xy_pipe_commit(f->pipe, 1), -EINVAL);
+}
+
+static void reset_needs_both_sides_completed_and_starts_anew(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_view view;
+
+	assert_int_equal(send_bytes(f, PAUSE), 1);
+	assert_int_equal(xy_pipe_reset(f->pipe), -EBUSY);
+	xy_pipe_complete_writer(f->pipe, -EIO);
+	assert_int_equal(xy_pipe_reset(f->pipe), -EBUSY);
+	xy_pipe_complete_reader(f->pipe);
+	assert_int_equal(xy_pipe_reset(f->pipe), 0);
+	assert_int_equal(xy_pipe_reset(f->pipe), -EBUSY);
+	assert_int_equal(xy_pipe_length(f->pipe), 0);
+	assert_false(xy_pipe_paused(f->pipe));
+	assert_waits(f);
+	assert_int_equal(send_bytes(f, 3), 0);
+	assert_int_equal(xy_pipe_read(f->pipe, &view), 0);
+	assert_int_equal(view.length, 3);
+	assert_false(view.completed);
+}
+
+/* ---- length -------------------------------------------------------------------------------- */
+
+static void length_is_exact_byte_by_byte_up_to_a_mebibyte_and_down(void **state)
+{
+	struct fixture *f = *state;
+	size_t most = 1024 * 1024;
+
+	for (size_t i = 1; i <= most; i++) {
+		assert_int_equal(xy_pipe_write(f->pipe, &i, 1), 0);
+		xy_pipe_flush(f->pipe);
+		if (xy_pipe_length(f->pipe) != i)
+			fail();
+	}
+	for (size_t i = most; i-- > 0;) {
+		consume(f, 1);
+		if (xy_pipe_length(f->pipe) != i)
+			fail();
+	}
+}
+
+static void length_falls_by_what_is_newly_consumed_only(void **state)
+{
+	struct fixture *f = *state;
+
+	send_bytes(f, 60);
+	take_view(f);
+	advance(f, 0, 60);
+	assert_int_equal(xy_pipe_length(f->pipe), 60);
+	send_bytes(f, 1);
+	consume(f, 16);
+	assert_int_equal(xy_pipe_length(f->pipe), 45);
+	consume(f, 0);
+	assert_int_equal(xy_pipe_length(f->pipe), 45);
+}
+
+static void advance_to_every_segment_border_leaves_the_right_bytes(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t data[64];
+
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)i;
+	for (size_t cut = 0; cut <= sizeof(data); cut++) {
+		struct xy_cursor cursor;
+		struct xy_view view;
+		uint8_t rest[64];
+
+		assert_int_equal(xy_pipe_write(f->pipe, data, sizeof(data)), 0);
+		xy_pipe_flush(f->pipe);
+		consume(f, cut);
+		if (cut < sizeof(data)) {
+			assert_int_equal(xy_pipe_read(f->pipe, &view), 0);
+			cursor = xy_view_cursor(&view);
+			assert_int_equal(view.length, sizeof(data) - cut);
+			assert_int_equal(xy_cursor_read(&cursor, rest, view.length), 0);
+			assert_memory_equal(rest, data + cut, view.length);
+			advance(f, view.length, view.length);
+		}
+		assert_int_equal(xy_pipe_length(f->pipe), 0);
+	}
+}
+
+#define PIPE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define FREE_TEST(name) cmocka_unit_test_setup_teardown(name, setup_never_pause, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		PIPE_TEST(options_that_could_never_resume_are_refused),
+		PIPE_TEST(default_thresholds_are_64_and_32_kib),
+		PIPE_TEST(pauses_at_pause_and_not_below),
+		PIPE_TEST(resumes_strictly_under_resume),
+		PIPE_TEST(progress_by_examining_alone_resumes),
+		PIPE_TEST(examining_less_than_before_does_not_resume),
+		PIPE_TEST(pauses_again_at_the_next_commit),
+		PIPE_TEST(completion_of_the_reader_releases_a_paused_writer),
+		PIPE_TEST(reader_that_needs_more_than_pause_gets_it),
+		PIPE_TEST(read_at_least_sees_what_the_resumed_writer_adds_at_once),
+		PIPE_TEST(read_at_least_takes_less_at_the_end),
+		PIPE_TEST(plain_read_after_a_short_read_at_least_takes_what_is_there),
+		FREE_TEST(pause_zero_never_pauses),
+		PIPE_TEST(empty_flush_wakes_nobody),
+		PIPE_TEST(only_flushed_bytes_are_visible),
+		PIPE_TEST(reader_is_called_once_until_it_has_looked),
+		FREE_TEST(messages_over_any_number_of_segments_are_whole),
+		PIPE_TEST(advance_without_a_view_is_an_error),
+		PIPE_TEST(second_read_without_advance_is_an_error),
+		PIPE_TEST(advance_beyond_the_view_changes_nothing),
+		FREE_TEST(stale_view_gives_an_empty_cursor),
+		PIPE_TEST(after_examining_all_a_read_waits),
+		PIPE_TEST(after_examining_part_a_read_returns_at_once),
+		PIPE_TEST(after_the_writer_completed_the_rest_is_read_and_then_the_end),
+		PIPE_TEST(data_comes_before_the_error_and_the_error_every_time),
+		PIPE_TEST(completing_wakes_a_reader_that_waits),
+		PIPE_TEST(cancel_wakes_a_waiting_read_once),
+		PIPE_TEST(cancel_without_a_waiting_read_cancels_the_next_one_only),
+		PIPE_TEST(cancel_of_a_short_read_at_least_keeps_the_data),
+		PIPE_TEST(cancel_wakes_a_paused_writer_once_and_it_stays_paused),
+		PIPE_TEST(cancel_without_a_paused_writer_cancels_the_next_flush_only),
+		PIPE_TEST(complete_with_unflushed_data_flushes_it),
+		PIPE_TEST(second_complete_is_ignored),
+		PIPE_TEST(completed_writer_cannot_write),
+		PIPE_TEST(reset_needs_both_sides_completed_and_starts_anew),
+		FREE_TEST(length_is_exact_byte_by_byte_up_to_a_mebibyte_and_down),
+		FREE_TEST(length_falls_by_what_is_newly_consumed_only),
+		FREE_TEST(advance_to_every_segment_border_leaves_the_right_bytes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR BSD-2-Clause */
+#include "client/internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+int xy_client_control(struct xy_client *client, enum xy_type type, uint64_t target,
+		      uint64_t correlation, const void *payload, size_t length)
+{
+	struct xy_queue *queue = &client->control;
+	struct xy_header header = {
+		.length = xy_be32((uint32_t)(XY_HEADER_SIZE + length)),
+		.version = XY_WIRE_VERSION,
+		.type = (uint8_t)type,
+		.target = xy_be64(target),
+		.source = xy_be64(client->endpoint),
+		.correlation = xy_be64(correlation),
+	};
+	int error;
+
+	if (xy_queue_length(queue) > XY_CONTROL_MAX)
+		return xy_client_fail(client, -ENOBUFS,
+				      "the proxy asks without reading the answers");
+	error = xy_queue_reserve(queue, XY_HEADER_SIZE + length);
+	if (error)
+		return xy_client_fail(client, error, "out of memory");
+	memcpy(queue->data + queue->tail, &header, sizeof(header));
+	if (length > 0)
+		memcpy(queue->data + queue->tail + XY_HEADER_SIZE, payload, length);
+	queue->tail += XY_HEADER_SIZE + length;
+	return 0;
+}
+
+int xy_client_send_sync(struct xy_client *client)
+{
+	int error = xy_client_control(client, XY_SYNC, 0, client->sync_out + 1, NULL, 0);
+
+	if (!error) {
+		client->sync_out++;
+		client->stats.syncs++;
+	}
+	return error;
+}
+
+int xy_client_greet(struct xy_client *client)
+{
+	struct xy_hello hello = {.library = "libxylem " XY_VERSION, .ack = !client->no_lane};
+	char json[(XY_NAME_MAX * 2 + XY_TOKEN_MAX) * 6 + 128];
+	ssize_t length;
+
+	memcpy(hello.name, client->name, sizeof(hello.name));
+	if (client->token != NULL)
+		memcpy(hello.token, client->token, strlen(client->token) + 1);
+	length = xy_hello_encode(&hello, json, sizeof(json));
+	if (length < 0)
+		return xy_client_fail(client, (int)length, "name or token cannot be encoded");
+	client->state = XY_CLIENT_GREETING;
+	client->endpoint = 0;
+	return xy_client_control(client, XY_HELLO, 0, 0, json, (size_t)length);
+}
+
+void xy_client_on_welcome(struct xy_client *client, const uint8_t *frame, uint32_t length)
+{
+	struct xy_welcome welcome;
+	char why[XY_WHY_SIZE];
+	int error =
+		xy_welcome_decode(frame + XY_HEADER_SIZE, length - XY_HEADER_SIZE, &welcome, why);
+
+	if (!error && (client->state != XY_CLIENT_GREETING || welcome.endpoint == 0 ||
+		       welcome.max_frame < XY_HEADER_SIZE + XY_BUNDLE_ITEM_MAX ||
+		       welcome.max_frame > XY_FRAME_MAX)) {
+		snprintf(why, sizeof(why), "its values are impossible");
+		error = -EPROTO;
+	}
+	if (error) {
+		xy_client_fail(client, error, "bad WELCOME: %s", why);
+		xy_client_disconnect(client);
+		return;
+	}
+	client->endpoint = welcome.endpoint;
+	client->window = welcome.window;
+	client->max_frame = welcome.max_frame;
+	client->max_message = welcome.max_message;
+	client->heartbeat_ns = welcome.heartbeat_ms * XY_NS_PER_MS;
+	client->consumed = client->acked = 0;
+	client->sync_out = client->sync_in = 0;
+	client->state = XY_CLIENT_SYNCING;
+	if (xy_client_send_sync(client) != 0)
+		xy_client_disconnect(client);
+}
+
+void xy_client_on_synced(struct xy_client *client, const uint8_t *frame)
+{
+	const struct xy_header *header = (const struct xy_header *)frame;
+
+	if (xy_be64(header->correlation) != client->sync_out)
+		return;
+	client->sync_in = client->sync_out;
+	client->lane = (xy_be16(header->flags) & XY_LANE) != 0;
+	if (client->state == XY_CLIENT_SYNCING)
+		xy_client_restore(client);
+}
+
+void xy_client_on_sync_wanted(struct xy_client *client)
+{
+	/* A SYNC in flight answers it. */
+	if (!xy_client_holding(client) && xy_client_send_sync(client) != 0)
+		xy_client_disconnect(client);
+	client->stats.syncs_wanted++;
+}
+
+/* ---- timers ---------------------------------------------------------------------------------- */
+
+static uint64_t heartbeat_due(const struct xy_client *client)
+{
+	uint64_t silent_since = xy_min(client->heard_ns, client->spoke_ns);
+
+	if (client->heartbeat_ns == 0)
+		return UINT64_MAX;
+	return xy_max(silent_since, client->asked_ns) + client->heartbeat_ns;
+}
+
+static void heartbeat(struct xy_client *client, uint64_t now)
+{
+	/* What a full memory keeps us from reading may well be there. */
+	if (now >= client->heard_ns + client->heartbeat_ns && !client->in.full)
+		client->unheard++;
+	if (client->unheard >= 3) {
+		xy_client_fail(client, -ETIMEDOUT, "nothing heard from the proxy for %llu ms",
+			       (unsigned long long)(3 * client->heartbeat_ns / XY_NS_PER_MS));
+		xy_client_disconnect(client);
+		return;
+	}
+	client->asked_ns = now;
+	/* Behind a full control queue there is something to be said anyway. */
+	if (client->control.tail == 0)
+		xy_client_control(client, XY_PING, 0, 0, NULL, 0);
+	xy_client_push(client, false);
+}
+
+uint64_t xy_client_next_due(const struct xy_client *client)
+{
+	const struct xy_request *first = xy_list_first(&client->requests, struct xy_request, link);
+	uint64_t due = first != NULL ? first->due_ns : UINT64_MAX;
+
+	if (client->state == XY_CLIENT_READY)
+		return xy_min(due, heartbeat_due(client));
+	if (client->state == XY_CLIENT_CLOSED)
+		return due;
+	return xy_min(due, client->due_ns);
+}
+
+void xy_client_tick(struct xy_client *client)
+{
+	uint64_t now = xy_clock_ns();
+
+	if (client->state == XY_CLIENT_READY) {
+		if (now >= heartbeat_due(client))
+			heartbeat(client, now);
+	} else if (client->state == XY_CLIENT_BACKOFF) {
+		if (now >= client->due_ns)
+			xy_client_dial(client);
+	} else if (client->state != XY_CLIENT_CLOSED && now >= client->due_ns) {
+		xy_client_fail(client, -ETIMEDOUT, "%s: no answer within %u ms", client->server,
+			       client->connect_timeout_ms);
+		xy_client_disconnect(client);
+	}
+	xy_requests_expire(client, now);
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+static short wanted(const struct xy_client *client)
+{
+	short events = client->in.full ? 0 : POLLIN;
+
+	if (client->state == XY_CLIENT_CONNECTING)
+		return POLLOUT;
+	if (client->blocked && (client->control.tail > 0 || client->data.unsent > 0 ||
+				(client->data.tail > 0 && !xy_client_holding(client))))
+		events |= POLLOUT;
+	return events;
+}
+
+static int wait_poll(struct xy_client *client, uint64_t due, short events)
+{
+	struct pollfd p = {.fd = client->fd, .events = events};
+	struct timespec timeout;
+	uint64_t now = due == UINT64_MAX ? 0 : xy_clock_ns();
+	uint64_t left = due > now ? due - now : 0;
+	int ready;
+
+	timeout.tv_sec = (time_t)(left / XY_NS_PER_S);
+	timeout.tv_nsec = (long)(left % XY_NS_PER_S);
+	ready = ppoll(&p, 1, due == UINT64_MAX ? NULL : &timeout, NULL);
+	if (ready < 0)
+		return errno == EINTR ? -EINTR : xy_client_fail(client, -errno, "poll failed");
+	if (ready == 0)
+		return 0;
+	if (client->state == XY_CLIENT_CONNECTING) {
+		xy_client_dial_step(client);
+		return 1;
+	}
+	if (p.revents & POLLOUT) {
+		client->blocked = false;
+		client->unpolled = 0;
+	}
+	if (p.revents & (POLLIN | POLLERR | POLLHUP))
+		xy_inbound_intake(client);
+	return 1;
+}
+
+int xy_client_wait(struct xy_client *client, uint64_t deadline_ns)
+{
+	short events = wanted(client);
+	uint64_t due;
+	int ready;
+
+	if (client->state == XY_CLIENT_CLOSED)
+		return -ENOTCONN;
+	if (client->fd >= 0 && events == 0)
+		return xy_client_fail(client, -EAGAIN,
+				      "inbound memory is full: take messages first");
+	due = xy_min(deadline_ns, xy_client_next_due(client));
+	ready = wait_poll(client, due, events);
+	if (ready < 0)
+		return ready;
+	if (ready == 0)
+		xy_client_tick(client);
+	if (client->state == XY_CLIENT_CLOSED)
+		return -ENOTCONN;
+	return ready == 0 && due == deadline_ns ? -ETIMEDOUT : 0;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR BSD-2-Clause */
+#include "client/internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+int xy_client_fail(struct xy_client *client, int error, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(client->words, sizeof(client->words), format, arguments);
+	va_end(arguments);
+	client->error = error;
+	return error;
+}
+
+void xy_client_tell(struct xy_client *client, enum xy_event event)
+{
+	struct xy_pending_event *pending;
+
+	if (client->on_event == NULL)
+		return;
+	if (client->events_count == XY_EVENTS_MAX) {
+		/* The application does not come round. It learns the newest state in any case;
+		 * of errors, the first ones. */
+		if (event == XY_EVENT_ERROR)
+			return;
+		client->events_count--;
+	}
+	pending = &client->events[client->events_count++];
+	pending->event = event;
+	memcpy(pending->words, client->words, sizeof(pending->words));
+}
+
+void xy_client_dispatch(struct xy_client *client)
+{
+	struct xy_pending_event pending;
+
+	while (client->events_count > 0 && !client->closing && !client->delivering) {
+		pending = client->events[0];
+		client->events_count--;
+		memmove(&client->events[0], &client->events[1],
+			client->events_count * sizeof(client->events[0]));
+		memcpy(client->words, pending.words, sizeof(client->words));
+		client->delivering = true;
+		client->on_event(client, pending.event, client->context);
+		client->delivering = false;
+	}
+}
+
+int xy_client_events_open(struct xy_client *client)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	int error;
+
+	client->armed_ns = UINT64_MAX;
+	client->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (client->epoll_fd < 0)
+		return -errno;
+	client->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (client->timer_fd < 0 ||
+	    epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, client->timer_fd, &event) != 0) {
+		error = -errno;
+		xy_client_events_close(client);
+		return error;
+	}
+	return 0;
+}
+
+void xy_client_events_close(struct xy_client *client)
+{
+	if (client->timer_fd >= 0)
+		close(client->timer_fd);
+	if (client->epoll_fd >= 0)
+		close(client->epoll_fd);
+	client->timer_fd = client->epoll_fd = -1;
+}
+
+static uint32_t interest(const struct xy_client *client)
+{
+	uint32_t events = 0;
+
+	if (client->state == XY_CLIENT_CONNECTING)
+		return EPOLLOUT;
+	if (!client->in.full)
+		events |= EPOLLIN;
+	if (client->blocked && (client->control.tail > 0 || client->data.unsent > 0 ||
+				(client->data.tail > 0 && !xy_client_holding(client))))
+		events |= EPOLLOUT;
+	return events;
+}
+
+void xy_client_watch(struct xy_client *client)
+{
+	struct epoll_event event = {.events = interest(client)};
+
+	/* A failure shows at the first change of interest. */
+	if (epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, client->fd, &event) == 0)
+		client->interest = event.events;
+	else
+		client->interest = UINT32_MAX;
+}
+
+/* Queued frames, events and messages with a handler are work for process() now. */
+static bool has_work(const struct xy_client *client)
+{
+	struct xy_position walk = client->in.walk;
+
+	if (client->events_count > 0 || !xy_list_empty(&client->failed) ||
+	    xy_inbound_frame(&walk) != NULL)
+		return true;
+	if (client->blocked)
+		return false;
+	return (client->state >= XY_CLIENT_GREETING && client->control.tail > 0) ||
+	       (client->state == XY_CLIENT_READY && !xy_client_holding(client) &&
+		client->data.tail > 0);
+}
+
+void xy_client_arm(struct xy_client *client)
+{
+	uint64_t due = has_work(client) ? 1 : xy_client_next_due(client);
+	struct itimerspec at = {0};
+
+	if (client->fd >= 0) {
+		struct epoll_event event = {.events = interest(client)};
+
+		if (event.events != client->interest &&
+		    epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, client->fd, &event) == 0)
+			client->interest = event.events;
+	}
+	/* Later than armed is no change: process() finds nothing to do and arms again. */
+	if (due >= client->armed_ns)
+		return;
+	at.it_value.tv_sec = (time_t)(due / XY_NS_PER_S);
+	at.it_value.tv_nsec = (long)(due % XY_NS_PER_S);
+	if (timerfd_settime(client->timer_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0)
+		client->armed_ns = due;
+}

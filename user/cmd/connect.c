@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cmd/connect.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/stop.h"
+#include "proto/json.h"
+
+#define GOODBYE_TIMEOUT_MS 6000
+
+static const char *server_of(const struct xy_connect *connect)
+{
+	const char *server = connect->server;
+
+	if (!server)
+		server = getenv("XYLEM_SERVER");
+	return server && *server ? server : "127.0.0.1:7400";
+}
+
+/* What a failed connection means and what to do about it. */
+static const char *connect_remedy(int error)
+{
+	switch (error) {
+	case -ECONNREFUSED:
+	case -ENOENT:
+		return "nothing listens there; start a proxy with 'xylem serve', or name another "
+		       "with --server or XYLEM_SERVER";
+	case -EINVAL:
+		return "not an address; write HOST:PORT, [V6]:PORT or unix:PATH";
+	case -EACCES:
+	case -EPERM:
+		return "refused; give the proxy's token with --token-file";
+	case -ETIMEDOUT:
+		return "no answer in time; is this a xylem proxy?";
+	case -ECONNRESET:
+	case -EPIPE:
+	case -EPROTO:
+	case -EBADMSG:
+		return "what listens there is no xylem proxy, or it refused this client";
+	default:
+		return strerror(-error);
+	}
+}
+
+static int token_read(const struct xy_connect *connect, char token[XY_TOKEN_MAX + 1])
+{
+	const char *path = connect->token_file;
+	char buffer[XY_TOKEN_MAX + 3];
+	ssize_t length;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return xy_options_complain(connect->command, "option --token-file: %s: %s", path,
+					   strerror(errno));
+	length = read(fd, buffer, sizeof(buffer));
+	close(fd);
+	if (length < 0)
+		return xy_options_complain(connect->command, "option --token-file: %s: %s", path,
+					   strerror(errno));
+	while (length && (buffer[length - 1] == '\n' || buffer[length - 1] == '\r'))
+		length--;
+	if (!length || length > XY_TOKEN_MAX || memchr(buffer, 0, (size_t)length))
+		return xy_options_complain(connect->command,
+					   "option --token-file: %s must hold one token of 1 to %d "
+					   "bytes",
+					   path, XY_TOKEN_MAX);
+	memcpy(token, buffer, (size_t)length);
+	token[length] = 0;
+	return XY_CMD_OK;
+}
+
+static void on_event(struct xy_client *client, enum xy_event event, void *context)
+{
+	struct xy_connect *connect = context;
+	const char *name = connect->command->name;
+
+	switch (event) {
+	case XY_EVENT_DISCONNECTED:
+		fprintf(stderr, "xylem %s: connection lost%s\n", name,
+			connect->no_reconnect ? "" : "; trying again");
+		break;
+	case XY_EVENT_RECONNECTED:
+		fprintf(stderr, "xylem %s: connected again; messages may have been missed\n", name);
+		break;
+	case XY_EVENT_DRAINING:
+		fprintf(stderr, "xylem %s: the proxy is shutting down\n", name);
+		break;
+	case XY_EVENT_ERROR:
+		fprintf(stderr, "xylem %s: the proxy says: %s\n", name, xy_client_error(client));
+		connect->failed = true;
+		break;
+	case XY_EVENT_CONNECTED:
+	case XY_EVENT_CLOSED:
+		break;
+	}
+}
+
+static void on_direct(struct xy_client *client, const struct xy_message *message, void *context)
+{
+	(void)client;
+	(void)message;
+	(void)context;
+}
+
+int xy_connect_open(struct xy_connect *connect, const struct xy_command *command)
+{
+	char token[XY_TOKEN_MAX + 1] = "", name[64];
+	struct xy_client_options options = {
+		.size = sizeof(options),
+		.server = server_of(connect),
+		.name = connect->name,
+		.no_lane = connect->no_lane,
+		.no_reconnect = connect->no_reconnect,
+		.on_event = on_event,
+		.on_direct = on_direct,
+		.context = connect,
+	};
+	int r;
+
+	connect->command = command;
+	if (connect->token_file) {
+		r = token_read(connect, token);
+		if (r)
+			return r;
+		options.token = token;
+	}
+	if (!connect->name) {
+		snprintf(name, sizeof(name), "xylem-%s-%d", command->name, (int)getpid());
+		options.name = name;
+	} else if (strlen(connect->name) > XY_NAME_MAX) {
+		return xy_options_complain(command, "option --name: at most %d bytes", XY_NAME_MAX);
+	}
+	r = xy_stop_install();
+	if (!r)
+		r = xy_client_connect(&options, &connect->client);
+	if (!r)
+		return XY_CMD_OK;
+	if (xy_stop_wanted())
+		return XY_CMD_SIGNALLED;
+	fprintf(stderr, "xylem %s: cannot connect to %s: %s\n", command->name, options.server,
+		connect_remedy(r));
+	return r == -EINVAL ? XY_CMD_USAGE : XY_CMD_UNREACHABLE;
+}
+
+void xy_connect_close(struct xy_connect *connect)
+{
+	xy_client_close(connect->client);
+	connect->client = NULL;
+}
+
+int xy_connect_complain(const struct xy_connect *connect, const char *what, int error)
+{
+	const char *why = xy_client_error(connect->client);
+
+	if (error == -EINTR && xy_stop_wanted())
+		return XY_CMD_SIGNALLED;
+	fprintf(stderr, "xylem %s: %s: %s\n", connect->command->name, what,
+		*why ? why : strerror(-error));
+	return error == -EINVAL ? XY_CMD_USAGE : XY_CMD_FAILURE;
+}
+
+short xy_connect_wait(const struct xy_connect *connect, int fd, short events, int timeout_ms)
+{
+	struct pollfd polled[] = {
+		{.fd = xy_client_fd(connect->client), .events = POLLIN},
+		{.fd = xy_stop_fd(), .events = POLLIN},
+		{.fd = fd, .events = events},
+	};
+
+	if (poll(polled, 3, timeout_ms) < 0)
+		return 0;
+	return polled[2].revents;
+}
+
+int xy_connect_finish(struct xy_connect *connect)
+{
+	int r;
+
+	do {
+		r = xy_client_sync(connect->client, -1);
+	} while (r == -EINTR && !xy_stop_wanted());
+	if (r)
+		return xy_connect_complain(connect, "not everything was handed on", r);
+	while (connect->hold && !xy_stop_wanted()) {
+		r = xy_client_process(connect->client);
+		if (r)
+			return xy_connect_complain(connect, "connection", r);
+		xy_connect_wait(connect, -1, 0, -1);
+	}
+	/* Everything is handed on: a GOODBYE that is not answered loses nothing. */
+	xy_client_drain(connect->client, GOODBYE_TIMEOUT_MS);
+	return connect->failed ? XY_CMD_FAILURE : XY_CMD_OK;
+}

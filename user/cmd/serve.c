@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * xylem serve: options of the proxy.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/runtime.h"
+#include "cmd/commands.h"
+#include "edge/serve.h"
+
+struct serve {
+	struct xy_texts listen;
+	const char *cgroup, *kernel_path, *instance, *token_file, *log_level, *admin;
+	uint64_t loops, max_connections;
+};
+
+static const struct xy_option serve_options[] = {
+	{.name = "listen",
+	 .letter = 'l',
+	 .kind = XY_OPTION_TEXTS,
+	 .argument = "HOST:PORT|unix:PATH",
+	 .help = "where to listen; may be given several times, IPv6 as [ADDRESS]:PORT",
+	 .fallback = "127.0.0.1:7400",
+	 .offset = offsetof(struct serve, listen)},
+	{.name = "cgroup",
+	 .letter = 'c',
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "DIR",
+	 .help = "cgroup v2 directory whose processes may get lanes; if not given: the root of the "
+		 "cgroup v2 mount",
+	 .offset = offsetof(struct serve, cgroup)},
+	{.name = "kernel-path",
+	 .letter = 'k',
+	 .kind = XY_OPTION_CHOICE,
+	 .argument = "auto|on|off",
+	 .help = "whether the kernel moves messages: where it can, must (else status 5), or never",
+	 .fallback = "auto",
+	 .offset = offsetof(struct serve, kernel_path)},
+	{.name = "instance",
+	 .letter = 'i',
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "NAME",
+	 .help = "name of the admin socket and of the pinned maps; if not given: from the first "
+		 "listener's port and the network namespace",
+	 .offset = offsetof(struct serve, instance)},
+	{.name = "admin",
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "PATH",
+	 .help = "admin socket; if not given: /run/xylem/NAME.sock",
+	 .offset = offsetof(struct serve, admin)},
+	{.name = "token-file",
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "FILE",
+	 .help = "clients must say the token in FILE",
+	 .offset = offsetof(struct serve, token_file)},
+	{.name = "loops",
+	 .kind = XY_OPTION_NUMBER,
+	 .argument = "N",
+	 .help = "threads that move messages; if not given: one per core",
+	 .offset = offsetof(struct serve, loops),
+	 .minimum = 1,
+	 .maximum = 64},
+	{.name = "max-connections",
+	 .kind = XY_OPTION_NUMBER,
+	 .argument = "N",
+	 .help = "refuse connections beyond N; if not given: what the descriptor limit allows, at "
+		 "most 16384",
+	 .offset = offsetof(struct serve, max_connections),
+	 .minimum = 1,
+	 .maximum = 1000000},
+	{.name = "log-level",
+	 .kind = XY_OPTION_CHOICE,
+	 .argument = "error|warn|info|debug",
+	 .help = "what is logged to standard error",
+	 .fallback = "info",
+	 .offset = offsetof(struct serve, log_level)},
+	{0},
+};
+
+/* The form only, so that the message can name the option; the server resolves and binds. */
+static bool listen_form(const char *text)
+{
+	const char *colon = strrchr(text, ':');
+	unsigned long port;
+	char *end;
+
+	if (!strncmp(text, "unix:", 5))
+		return text[5] != 0;
+	if (!colon || colon == text || colon[1] < '0' || colon[1] > '9')
+		return false;
+	/* IPv6 without brackets would take its last group for the port. */
+	if (*text == '[' ? colon[-1] != ']' : memchr(text, ':', (size_t)(colon - text)) != NULL)
+		return false;
+	port = strtoul(colon + 1, &end, 10);
+	return !*end && port <= 65535;
+}
+
+static int serve_run(int argc, char **argv)
+{
+	struct serve serve = {0};
+	struct xy_server_options options = {.size = sizeof(options)};
+	enum xy_log_level level;
+	int first, status;
+
+	if (!xy_options_parse(&xy_command_serve, argc, argv, &serve, &first, &status))
+		return status;
+	for (unsigned i = 0; i < serve.listen.count; i++)
+		if (!listen_form(serve.listen.item[i]))
+			return xy_options_complain(&xy_command_serve,
+						   "option --listen: '%s' is not HOST:PORT, "
+						   "[V6]:PORT or unix:PATH",
+						   serve.listen.item[i]);
+	if (serve.instance && xy_instance_check(serve.instance))
+		return xy_options_complain(&xy_command_serve,
+					   "option --instance: '%s' is not 1 to 64 letters, "
+					   "digits, '-', '_' and '.'",
+					   serve.instance);
+	if (!xy_log_level_from_text(serve.log_level, &level))
+		xy_log_set_level(level);
+
+	options.listen = serve.listen.item;
+	options.listens = serve.listen.count;
+	options.cgroup = serve.cgroup;
+	options.kernel_path = !strcmp(serve.kernel_path, "on")    ? XY_KERNEL_PATH_ON
+			      : !strcmp(serve.kernel_path, "off") ? XY_KERNEL_PATH_OFF
+								  : XY_KERNEL_PATH_AUTO;
+	options.instance = serve.instance;
+	options.token_file = serve.token_file;
+	options.loops = (unsigned)serve.loops;
+	options.max_connections = (unsigned)serve.max_connections;
+	options.admin_path = serve.admin;
+	return xy_serve(&options);
+}
+
+const struct xy_command xy_command_serve = {
+	.name = "serve",
+	.arguments = "",
+	.summary = "run the proxy in the foreground",
+	.details =
+		"Logs to standard error; ends in order on SIGTERM or SIGINT. Without the right to\n"
+		"load kernel programs (root) it says so once and moves everything in user "
+		"space.\n\n"
+		"Exit status: 0 ended by a signal, 1 failed while at work, 2 an option that "
+		"cannot\n"
+		"work (address or name in use, no such cgroup …), 5 --kernel-path on and no "
+		"lanes.\n\n"
+		"  xylem serve\n"
+		"  xylem serve --listen 127.0.0.1:7400 --listen unix:/run/xylem.sock\n",
+	.options = serve_options,
+	.positional_minimum = 0,
+	.positional_maximum = 0,
+	.run = serve_run,
+};

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * xylem status: what a proxy does, by its admin socket.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cmd/admin.h"
+#include "cmd/commands.h"
+#include "cmd/show.h"
+#include "cmd/stop.h"
+
+struct status {
+	const char *instance, *admin, *section;
+	bool json, ready, watched;
+	uint64_t watch_ms, timeout_ms;
+	char path[XY_ADMIN_PATH_SIZE];
+};
+
+static const struct xy_option status_options[] = {
+	{.name = "json",
+	 .letter = 'j',
+	 .kind = XY_OPTION_FLAG,
+	 .help = "print the JSON object, on one line",
+	 .offset = offsetof(struct status, json)},
+	{.name = "watch",
+	 .letter = 'w',
+	 .kind = XY_OPTION_DURATION,
+	 .optional = true,
+	 .argument = "INTERVAL",
+	 .help = "again and again, with rates, until a signal",
+	 .fallback = "1s",
+	 .offset = offsetof(struct status, watch_ms),
+	 .given = offsetof(struct status, watched)},
+	{.name = "ready",
+	 .kind = XY_OPTION_FLAG,
+	 .help = "for probes: print nothing, end with 0 if the proxy takes connections, else with "
+		 "1",
+	 .offset = offsetof(struct status, ready)},
+	{.name = "instance",
+	 .letter = 'i',
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "NAME",
+	 .help = "which proxy; not needed when only one runs here",
+	 .offset = offsetof(struct status, instance)},
+	{.name = "admin",
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "PATH",
+	 .help = "admin socket, when it is not /run/xylem/NAME.sock",
+	 .offset = offsetof(struct status, admin)},
+	{.name = "timeout",
+	 .letter = 't',
+	 .kind = XY_OPTION_DURATION,
+	 .argument = "DURATION",
+	 .help = "how long to wait for an answer",
+	 .fallback = "5s",
+	 .offset = offsetof(struct status, timeout_ms)},
+	{0},
+};
+
+static int status_locate(struct status *status)
+{
+	char names[1024];
+	int r;
+
+	if (status->admin) {
+		if (status->instance)
+			return xy_options_complain(
+				&xy_command_status,
+				"options --admin and --instance: give one of them");
+		if (strlen(status->admin) >= sizeof(status->path))
+			return xy_options_complain(
+				&xy_command_status,
+				"option --admin: a socket's path has at most %zu "
+				"bytes",
+				sizeof(status->path) - 1);
+		strcpy(status->path, status->admin);
+		return XY_CMD_OK;
+	}
+	r = xy_admin_find(status->instance, status->path, names, sizeof(names));
+	switch (r) {
+	case 0:
+		return XY_CMD_OK;
+	case -ENOTUNIQ:
+		return xy_options_complain(
+			&xy_command_status,
+			"several proxies run here; choose one with --instance: %s", names);
+	case -ENAMETOOLONG:
+		return xy_options_complain(&xy_command_status,
+					   "option --instance: '%s' is too long", status->instance);
+	default:
+		fprintf(stderr,
+			"xylem status: no proxy runs here (looked into %s); start one with 'xylem "
+			"serve'\n",
+			XY_ADMIN_DIR);
+		return XY_CMD_UNREACHABLE;
+	}
+}
+
+static int status_complain(const struct status *status, int error)
+{
+	const char *why = strerror(-error);
+
+	if (error == -EINTR && xy_stop_wanted())
+		return XY_CMD_SIGNALLED;
+	if (error == -ENOENT || error == -ECONNREFUSED)
+		why = "no proxy listens there; start one with 'xylem serve', or name another with "
+		      "--instance";
+	else if (error == -EACCES)
+		why = "only the proxy's user and root may ask";
+	else if (error == -ETIMEDOUT)
+		why = "no answer in time (--timeout)";
+	else if (error == -EBADMSG)
+		why = "the answer is not JSON; is this a xylem proxy?";
+	fprintf(stderr, "xylem status: %s: %s\n", status->path, why);
+	return error == -ETIMEDOUT ? XY_CMD_UNANSWERED
+	       : error == -EBADMSG ? XY_CMD_FAILURE
+				   : XY_CMD_UNREACHABLE;
+}
+
+/* 0, a probe's answer otherwise. */
+static int status_probe(struct status *status)
+{
+	json_t *answer;
+	bool ready;
+
+	if (status_locate(status))
+		return 1;
+	if (xy_admin_ask(status->path, "status", (int)status->timeout_ms, &answer))
+		return 1;
+	ready = json_array_size(json_object_get(answer, "listen")) > 0;
+	json_decref(answer);
+	return ready ? 0 : 1;
+}
+
+static int status_print(const struct status *status, const json_t *answer, const json_t *before,
+			double seconds)
+{
+	if (status->json) {
+		json_dumpf(answer, stdout, JSON_COMPACT);
+		putchar('\n');
+	} else {
+		/* Home, and what is left below is cleared: no flicker. */
+		if (status->watched && isatty(STDOUT_FILENO))
+			fputs("\033[H\033[J", stdout);
+		else if (before)
+			putchar('\n');
+		xy_show(answer, status->section, before, seconds);
+	}
+	errno = 0;
+	if (fflush(stdout) && errno != EPIPE) {
+		fprintf(stderr, "xylem status: standard output: %s\n", strerror(errno));
+		return XY_CMD_FAILURE;
+	}
+	return ferror(stdout) ? XY_CMD_SIGNALLED : XY_CMD_OK;
+}
+
+static int status_show(struct status *status)
+{
+	json_t *before = NULL, *answer;
+	uint64_t asked_ns, before_ns = 0;
+	int r;
+
+	for (;;) {
+		struct pollfd polled = {.fd = xy_stop_fd(), .events = POLLIN};
+
+		r = xy_admin_ask(status->path, "status", (int)status->timeout_ms, &answer);
+		if (r) {
+			r = status_complain(status, r);
+			break;
+		}
+		asked_ns = xy_clock_ns();
+		r = status_print(status, answer, before,
+				 (double)(asked_ns - before_ns) / XY_NS_PER_S);
+		json_decref(before);
+		before = answer;
+		before_ns = asked_ns;
+		if (r || !status->watched)
+			break;
+		poll(&polled, 1, (int)status->watch_ms);
+		if (xy_stop_wanted())
+			break;
+	}
+	json_decref(before);
+	/* A signal, or a reader that had enough, is how watching ends. */
+	return status->watched && r == XY_CMD_SIGNALLED ? XY_CMD_OK : r;
+}
+
+static int status_run(int argc, char **argv)
+{
+	struct status status = {0};
+	int first, r;
+
+	if (!xy_options_parse(&xy_command_status, argc, argv, &status, &first, &r))
+		return r;
+	status.section = argv[first];
+	if (status.section && !xy_show_section_known(status.section))
+		return xy_options_complain(&xy_command_status, "no section '%s'; there are %s",
+					   status.section, XY_SHOW_SECTIONS);
+	r = xy_stop_install();
+	if (r) {
+		fprintf(stderr, "xylem status: %s\n", strerror(-r));
+		return XY_CMD_FAILURE;
+	}
+	if (status.ready)
+		return status_probe(&status);
+	r = status_locate(&status);
+	return r ? r : status_show(&status);
+}
+
+const struct xy_command xy_command_status = {
+	.name = "status",
+	.arguments = "[SECTION]",
+	.summary = "show a proxy's connections, lanes, flows and subjects",
+	.details =
+		"SECTION is one of " XY_SHOW_SECTIONS ".\n"
+		"\n"
+		"Of connections, KERNEL and PROXY count the frames that the client sent, by who "
+		"moved\n"
+		"them; GOT:KERNEL and GOT:PROXY those that it received. WHY BY THE PROXY names "
+		"the\n"
+		"reasons why the kernel left frames to the proxy (docs/MAPS.md explains each).\n\n"
+		"  xylem status --watch\n"
+		"  xylem status --json | python3 -m json.tool\n",
+	.options = status_options,
+	.positional_minimum = 0,
+	.positional_maximum = 1,
+	.run = status_run,
+};

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The acceptor: takes connections, reads their HELLO, checks it, sends WELCOME and hands the socket
+ * to the least loaded worker, forgetting it. One thread, an event loop; no step of it blocks.
+ */
+#ifndef XY_CORE_ACCEPTOR_H
+#define XY_CORE_ACCEPTOR_H
+
+#include <stddef.h>
+
+#include "core/core.h"
+
+struct xy_acceptor;
+
+/* Opens all addresses at once, so that a bad one is known before anything starts. -errno with a
+ * sentence in why. */
+int xy_acceptor_new(const char *const *listen, unsigned listens, struct xy_acceptor **ret_acceptor,
+		    char *why, size_t why_size);
+void xy_acceptor_free(struct xy_acceptor *acceptor); /* closes; UNIX paths are removed */
+/* The plain-TCP listeners, for the kernel; returns how many. */
+unsigned xy_acceptor_listeners(const struct xy_acceptor *acceptor, struct xy_listener *listener,
+			       unsigned maximum);
+/* Addresses as they are bound (port 0 resolved). */
+unsigned xy_acceptor_count(const struct xy_acceptor *acceptor);
+const char *xy_acceptor_address(const struct xy_acceptor *acceptor, unsigned index);
+
+/* One token a line. -errno with a sentence in why. */
+int xy_acceptor_tokens(struct xy_acceptor *acceptor, const char *path, char *why, size_t why_size);
+
+int xy_acceptor_start(struct xy_acceptor *acceptor, struct xy_core *core);
+void xy_acceptor_stop(struct xy_acceptor *acceptor); /* takes nobody any more, and joins */
+struct xy_loop *xy_acceptor_loop(struct xy_acceptor *acceptor);
+
+#endif

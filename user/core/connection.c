@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "core/notify.h"
+#include "kernel/session.h"
+
+#define LINGER_MS 2000
+
+/* ---- input on and off ------------------------------------------------------------------------------ */
+
+void xy_connection_rewatch(struct xy_connection *connection)
+{
+	uint32_t events = (connection->holds ? 0 : EPOLLIN) | (connection->writing ? EPOLLOUT : 0);
+
+	if (connection->state < XY_CONNECTION_CLOSED)
+		xy_loop_rewatch(connection->worker->loop, &connection->watch, events);
+}
+
+static void timer_restart(struct xy_connection *connection, uint64_t delay_ms)
+{
+	xy_timer_start(connection->worker->loop, &connection->timer, delay_ms);
+}
+
+void xy_connection_hold(struct xy_connection *connection, enum xy_hold hold)
+{
+	if (connection->state >= XY_CONNECTION_LINGER || connection->holds & hold)
+		return;
+	connection->holds |= hold;
+	if (hold == XY_HOLD_CONTROL && connection->state == XY_CONNECTION_OPEN)
+		timer_restart(connection, XY_STALL_MS_DEFAULT);
+	xy_connection_rewatch(connection);
+}
+
+void xy_connection_release(struct xy_connection *connection, enum xy_hold hold)
+{
+	if (!(connection->holds & hold))
+		return;
+	connection->holds &= ~(uint32_t)hold;
+	if (connection->holds || connection->state >= XY_CONNECTION_LINGER)
+		return;
+	xy_connection_rewatch(connection);
+	/* Frames may lie in its pipe that no further readiness would announce. */
+	if (xy_list_empty(&connection->ready))
+		xy_list_add_tail(&connection->worker->ready, &connection->ready);
+}
+
+/* ---- timers ----------------------------------------------------------------------------------------- */
+
+/* What the kernel moved counts as heard: a lane's DATA passes the proxy by. */
+static void heard_in_kernel(struct xy_connection *connection, uint64_t now)
+{
+	uint64_t moved;
+
+	if (!connection->lane)
+		return;
+	moved = xy_session_frames(connection->peer->session) +
+		xy_session_acked(connection->peer->session);
+	if (moved != connection->heard_kernel)
+		connection->heard_ms = now;
+	connection->heard_kernel = moved;
+}
+
+static void timer_expired(struct xy_timer *timer)
+{
+	struct xy_connection *connection = xy_container_of(timer, struct xy_connection, timer);
+	uint64_t now = xy_loop_now_ms(connection->worker->loop);
+	uint64_t heartbeat = connection->worker->core->heartbeat_ms;
+
+	switch (connection->state) {
+	case XY_CONNECTION_LEAVING:
+	case XY_CONNECTION_LINGER:
+		xy_connection_close(connection, "its time to leave was up");
+		return;
+	case XY_CONNECTION_CLOSED:
+		return;
+	default:
+		break;
+	}
+	if (connection->draining) {
+		xy_connection_close(connection, "drained as far as time allowed");
+		return;
+	}
+	if (connection->holds & XY_HOLD_CONTROL) {
+		xy_count(connection->worker->core, XY_COUNT_SLOW_CONSUMERS, 1);
+		xy_connection_fail(connection, XY_E_SLOW_CONSUMER, NULL,
+				   "asks without reading the answers");
+		return;
+	}
+	heard_in_kernel(connection, now);
+	if (now - connection->heard_ms >= 3 * heartbeat) {
+		xy_connection_close(connection, "silent for three heartbeats");
+		return;
+	}
+	if (connection->state == XY_CONNECTION_OPEN && now - connection->heard_ms >= heartbeat)
+		xy_proof_ask(connection);
+	timer_restart(connection, heartbeat);
+}
+
+static void retry_expired(struct xy_timer *timer)
+{
+	xy_outbound_dirty(xy_container_of(timer, struct xy_connection, retry));
+}
+
+/* ---- life ------------------------------------------------------------------------------------------- */
+
+static void ready(struct xy_watch *watch, uint32_t events)
+{
+	struct xy_connection *connection = xy_container_of(watch, struct xy_connection, watch);
+
+	if (events & EPOLLOUT)
+		xy_outbound_dirty(connection);
+	/* EPOLLHUP and EPOLLERR come even while input is held: then the client is gone for good. */
+	if (connection->holds && events & (EPOLLHUP | EPOLLERR))
+		xy_connection_close(connection, "gone while it had to wait");
+	else if (events & ~(uint32_t)EPOLLOUT && !connection->holds)
+		xy_inbound_ready(connection);
+}
+
+static int pipes_new(struct xy_connection *connection)
+{
+	struct xy_pipe_options options = {
+		.size = sizeof(options), .pool = connection->worker->pool, .never_pause = true};
+	int error = xy_pipe_new(&options, &connection->in);
+
+	if (!error)
+		error = xy_pipe_new(&options, &connection->control);
+	if (!error)
+		error = xy_pipe_new(&options, &connection->data);
+	return error;
+}
+
+void xy_connection_free(struct xy_connection *connection)
+{
+	xy_list_remove(&connection->of_worker);
+	xy_pipe_free(connection->in);
+	xy_pipe_free(connection->control);
+	xy_pipe_free(connection->data);
+	xy_peer_put(connection->peer);
+	free(connection);
+}
+
+void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, bool is_unix,
+			const char *address)
+{
+	struct xy_connection *connection = calloc(1, sizeof(*connection));
+	struct xy_request *farewell = xy_request_farewell(peer);
+
+	if (!connection || !farewell)
+		goto err_memory;
+	connection->worker = worker;
+	connection->peer = peer;
+	connection->is_unix = is_unix;
+	connection->farewell = farewell;
+	connection->sync_threshold = 64;
+	connection->heard_ms = xy_loop_now_ms(worker->loop);
+	snprintf(connection->address, sizeof(connection->address), "%s", address);
+	connection->watch = (struct xy_watch){.fd = fd, .name = "connection", .ready = ready};
+	connection->timer = (struct xy_timer){.name = "heartbeat", .expired = timer_expired};
+	connection->retry = (struct xy_timer){.name = "retry", .expired = retry_expired};
+	xy_list_init(&connection->of_worker);
+	xy_list_init(&connection->dirty);
+	xy_list_init(&connection->braked);
+	xy_list_init(&connection->ready);
+	peer->connection = connection;
+	xy_list_add_tail(&worker->connections, &connection->of_worker);
+	if (pipes_new(connection) || xy_loop_watch(worker->loop, &connection->watch, EPOLLIN)) {
+		xy_connection_close(connection, "out of memory");
+		return;
+	}
+	timer_restart(connection, worker->core->heartbeat_ms);
+	if (atomic_load(&worker->core->draining))
+		xy_connection_drain(connection);
+	return;
+
+err_memory:
+	xy_log(XY_LOG_ERROR, "connection-failed", "endpoint=%016lx why=\"out of memory\"",
+	       peer->endpoint);
+	atomic_fetch_sub(&worker->load, 1);
+	free(connection);
+	if (farewell)
+		xy_request_send(worker->core->router, farewell);
+	close(fd);
+	xy_peer_put(peer);
+}
+
+void xy_connection_close(struct xy_connection *connection, const char *why)
+{
+	struct xy_worker *worker = connection->worker;
+	struct xy_peer *peer = connection->peer;
+
+	if (connection->state == XY_CONNECTION_CLOSED)
+		return;
+	xy_log(XY_LOG_DEBUG, "closed", "endpoint=%016lx name=%s why=\"%s\"", peer->endpoint,
+	       xy_log_quoted(peer->name), why);
+	connection->state = XY_CONNECTION_CLOSED;
+	atomic_store_explicit(&peer->closed, true, memory_order_release);
+	peer->connection = NULL;
+	xy_loop_unwatch(worker->loop, &connection->watch);
+	close(connection->watch.fd);
+	xy_timer_stop(&connection->timer);
+	xy_timer_stop(&connection->retry);
+	xy_outbound_drop(connection);
+	xy_brake_clear(connection);
+	xy_targets_free(connection);
+	xy_list_remove(&connection->dirty);
+	xy_list_remove(&connection->ready);
+	xy_request_detach(connection);
+	xy_notify_room(peer);
+	atomic_fetch_sub_explicit(&worker->load, 1, memory_order_relaxed);
+	xy_list_remove(&connection->of_worker);
+	xy_list_add_tail(&worker->dead, &connection->of_worker);
+}
+
+/* From here on input is discarded until the client closes; closing with input unread would be an RST
+ * that can destroy what was said last. */
+static void linger(struct xy_connection *connection)
+{
+	connection->state = XY_CONNECTION_LINGER;
+	connection->holds = 0;
+	connection->writing = false;
+	xy_outbound_drop(connection);
+	xy_brake_clear(connection);
+	xy_request_detach(connection);
+	atomic_store_explicit(&connection->peer->closed, true, memory_order_release);
+	xy_notify_room(connection->peer);
+	shutdown(connection->watch.fd, SHUT_WR);
+	xy_connection_rewatch(connection);
+	timer_restart(connection, LINGER_MS);
+}
+
+void xy_connection_fail(struct xy_connection *connection, enum xy_error error,
+			const struct xy_frame *cause, const char *message)
+{
+	if (connection->state >= XY_CONNECTION_LINGER)
+		return;
+	xy_log(XY_LOG_INFO, "failed", "endpoint=%016lx name=%s error=%s why=\"%s\"",
+	       connection->peer->endpoint, xy_log_quoted(connection->peer->name),
+	       xy_error_text(error), message);
+	xy_error_send(connection, error, cause, message);
+	xy_outbound_send(connection);
+	if (connection->state < XY_CONNECTION_LINGER)
+		linger(connection);
+}
+
+void xy_connection_drain(struct xy_connection *connection)
+{
+	if (connection->draining || connection->state >= XY_CONNECTION_LINGER)
+		return;
+	connection->draining = true;
+	timer_restart(connection, XY_DRAIN_TIMEOUT_MS);
+	xy_connection_leave(connection);
+}
+
+/*
+ * Who says GOODBYE sends no more DATA: so the proxy says it when it holds none. It closes a client
+ * that said it first as soon as the router has forgotten it and everything has been sent.
+ */
+void xy_connection_leave(struct xy_connection *connection)
+{
+	struct xy_frame goodbye = {.type = XY_GOODBYE};
+	bool leaving = connection->state == XY_CONNECTION_LEAVING;
+
+	if (connection->state >= XY_CONNECTION_LINGER || (!leaving && !connection->draining) ||
+	    (leaving && !connection->detached))
+		return;
+	if (!connection->goodbye_sent && xy_pipe_length(connection->data) == 0 &&
+	    connection->state != XY_CONNECTION_FIRST) {
+		connection->goodbye_sent = true;
+		xy_control_send(connection, &goodbye, NULL, 0);
+	} else if (leaving && connection->goodbye_sent && xy_outbound_empty(connection)) {
+		linger(connection);
+	}
+}

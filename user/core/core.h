@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the threads of one proxy share. Everything here is set before they start and read-only
+ * afterwards, or atomic.
+ */
+#ifndef XY_CORE_CORE_H
+#define XY_CORE_CORE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernel/kernel.h"
+
+#define XY_WORKERS_MAX 64 /* bits of xy_peer.waiting */
+
+/* A receiver's buffer: publishers under `block` pause above, the other policies act; DIRECT may
+ * fill half of it. Publishers go on below the lower mark. */
+#define XY_BUFFER_PAUSE  (256u << 10)
+#define XY_BUFFER_RESUME (128u << 10)
+
+/* Events that are nobody's fault but must not go unseen; shown by status. */
+#define XY_COUNTERS(X)                                                                    \
+	X(ACCEPTED, "accepted")                   /* connections taken */                 \
+	X(REFUSED, "refused")                     /* turned away: limit, HELLO, token */  \
+	X(LANES, "lanes")                         /* connections that became a lane */    \
+	X(ERRORS, "errors")                       /* ERROR frames sent */                 \
+	X(SLOW_CONSUMERS, "slow_consumers")       /* closed for making no progress */     \
+	X(NO_RECEIVER, "no_receiver")             /* DATA that nobody subscribes to */    \
+	X(OVERFLOW, "overflow_dropped")           /* frames dropped by a policy */        \
+	X(GONE, "receiver_gone")                  /* frames for a receiver that closed */ \
+	X(FLOWS, "flows_installed")                                                       \
+	X(FLOWS_REMOVED, "flows_removed")                                                 \
+	X(FLOWS_EVICTED, "flows_evicted")                                                 \
+	X(SYNC_WANTED, "sync_wanted")                                                     \
+	X(BRAKED, "braked")                       /* publishers that had to wait */       \
+	X(UNCOUNTED, "uncounted_frames")          /* K21: of epochs with more than the verdict saw */ \
+	X(REDIRECT_FAILED, "redirect_failed")     /* sends to a lane that will be retried */ \
+	X(STUCK, "stuck_loops")
+
+enum xy_counter {
+#define X(name, text) XY_COUNT_##name,
+	XY_COUNTERS(X)
+#undef X
+	XY_COUNTER_COUNT,
+};
+
+struct xy_worker;
+struct xy_router;
+struct xy_numbers;
+
+struct xy_core {
+	const char *instance;
+	struct xy_kernel *kernel; /* NULL: everything in user space … */
+	char kernel_why[256];     /* … and why */
+	const char *listen[64];   /* addresses as bound, for status */
+	unsigned listens;
+	struct xy_router *router;
+	struct xy_worker **worker;
+	unsigned workers;
+	struct xy_numbers *numbers;
+
+	uint32_t max_connections;
+	uint32_t max_topics;
+	uint32_t max_subscriptions;
+	uint64_t max_message;
+	uint64_t window;
+	uint32_t heartbeat_ms;
+	uint64_t started_ms;
+
+	_Atomic(bool) draining;
+	_Atomic(uint64_t) counter[XY_COUNTER_COUNT];
+};
+
+static inline void xy_count(struct xy_core *core, enum xy_counter counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(&core->counter[counter], n, memory_order_relaxed);
+}
+
+const char *xy_counter_text(enum xy_counter counter);
+
+#endif

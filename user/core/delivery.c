@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/delivery.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/connection.h"
+#include "core/worker.h"
+#include "kernel/session.h"
+
+/* A share on its way to another worker. Bound to that loop: it must not be given to another. */
+struct parcel {
+	struct xy_task task;
+	struct xy_peer *peer; /* one reference */
+	struct xy_chain chain;
+	uint32_t frames;
+	enum xy_delivery_policy policy;
+};
+
+int xy_deliveries_init(struct xy_deliveries *deliveries, uint32_t peers)
+{
+	deliveries->of_peer = calloc(peers, sizeof(*deliveries->of_peer));
+	return deliveries->of_peer ? 0 : -ENOMEM;
+}
+
+void xy_deliveries_free(struct xy_deliveries *deliveries)
+{
+	free(deliveries->of_peer);
+	free(deliveries->list);
+}
+
+/* What is posted counts before anybody else can see that it was handed on. */
+static void delivery_count(struct xy_peer *peer, size_t bytes, uint32_t frames)
+{
+	atomic_fetch_add_explicit(&peer->pending, bytes, memory_order_relaxed);
+	if (peer->session)
+		xy_session_queued_add(peer->session, frames);
+}
+
+static void delivery_uncount(struct xy_peer *peer, size_t bytes, uint32_t frames)
+{
+	atomic_fetch_sub_explicit(&peer->pending, bytes, memory_order_relaxed);
+	if (peer->session)
+		xy_session_queued_sub(peer->session, frames);
+}
+
+static void delivery_lost(struct xy_worker *worker, struct xy_peer *peer, struct xy_chain *chain,
+			  uint32_t frames)
+{
+	delivery_uncount(peer, chain->length, frames);
+	xy_count(worker->core, XY_COUNT_GONE, frames);
+	xy_chain_clear(chain, worker->pool);
+}
+
+static void parcel_run(struct xy_task *task)
+{
+	struct parcel *parcel = xy_container_of(task, struct parcel, task);
+	struct xy_peer *peer = parcel->peer;
+
+	if (peer->connection)
+		xy_outbound_deliver(peer->connection, &parcel->chain, parcel->frames, parcel->policy);
+	else
+		delivery_lost(peer->worker, peer, &parcel->chain, parcel->frames);
+	xy_peer_put(peer);
+	free(parcel);
+}
+
+static void delivery_hand_on(struct xy_worker *worker, struct xy_delivery *delivery)
+{
+	struct xy_peer *peer = delivery->peer;
+	struct parcel *parcel;
+
+	delivery_count(peer, delivery->chain.length, delivery->frames);
+	if (peer->worker == worker) {
+		if (peer->connection)
+			xy_outbound_deliver(peer->connection, &delivery->chain, delivery->frames,
+					    delivery->policy);
+		else
+			delivery_lost(worker, peer, &delivery->chain, delivery->frames);
+		return;
+	}
+	parcel = calloc(1, sizeof(*parcel));
+	if (!parcel) {
+		delivery_lost(worker, peer, &delivery->chain, delivery->frames);
+		return;
+	}
+	parcel->task = (struct xy_task){.name = "deliver", .run = parcel_run};
+	parcel->peer = peer;
+	parcel->frames = delivery->frames;
+	parcel->policy = delivery->policy;
+	xy_chain_move(&parcel->chain, &delivery->chain);
+	xy_peer_get(peer);
+	xy_loop_post(peer->worker->loop, &parcel->task);
+}
+
+static struct xy_delivery *delivery_of(struct xy_deliveries *deliveries, struct xy_peer *peer,
+				       enum xy_delivery_policy policy)
+{
+	struct xy_delivery *delivery;
+
+	if (deliveries->count == deliveries->capacity) {
+		uint32_t capacity = deliveries->capacity ? deliveries->capacity * 2 : 16;
+		void *list = realloc(deliveries->list, capacity * sizeof(*deliveries->list));
+
+		if (!list)
+			return NULL;
+		deliveries->list = list;
+		deliveries->capacity = capacity;
+	}
+	delivery = &deliveries->list[deliveries->count++];
+	*delivery = (struct xy_delivery){.peer = peer, .policy = policy};
+	deliveries->of_peer[peer->number] = deliveries->count;
+	return delivery;
+}
+
+int xy_deliver(struct xy_worker *worker, struct xy_peer *receiver, enum xy_delivery_policy policy,
+	       const struct xy_cursor *cursor, size_t length, uint32_t frames)
+{
+	struct xy_deliveries *deliveries = &worker->deliveries;
+	uint32_t index = deliveries->of_peer[receiver->number];
+	struct xy_delivery *delivery = index ? &deliveries->list[index - 1] : NULL;
+	int error;
+
+	/* Another policy for the same receiver starts another share: order is that of the list. */
+	if (!delivery || delivery->policy != policy) {
+		delivery = delivery_of(deliveries, receiver, policy);
+		if (!delivery)
+			return -ENOMEM;
+	}
+	error = xy_cursor_share(cursor, length, &delivery->chain);
+	if (error)
+		return error;
+	delivery->frames += frames;
+	return 0;
+}
+
+void xy_deliver_flush(struct xy_worker *worker, struct xy_connection *sender)
+{
+	struct xy_deliveries *deliveries = &worker->deliveries;
+	uint32_t count = deliveries->count;
+
+	/* Handing on may close connections, but never delivers anything new. */
+	for (uint32_t d = 0; d < count; d++) {
+		struct xy_delivery *delivery = &deliveries->list[d];
+		struct xy_peer *peer = delivery->peer;
+		bool direct = delivery->policy == XY_DELIVER_DIRECT;
+
+		deliveries->of_peer[peer->number] = 0;
+		if (!delivery->frames)
+			continue;
+		delivery_hand_on(worker, delivery);
+		if (direct ? xy_peer_direct_full(peer)
+			   : delivery->policy == XY_DELIVER_BLOCK && xy_peer_crowded(peer))
+			xy_brake_crowded(sender, peer, direct);
+	}
+	deliveries->count = 0;
+}

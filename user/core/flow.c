@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Flows: the router's decisions that the kernel may carry out by itself.
+ *
+ * A flow is a cache of a decision and may be dropped at any time; the slow path decides again. The
+ * grace period after a removal is the router's, once per batch (router.c).
+ */
+#include "core/router_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/notify.h"
+
+static void flow_remove(struct xy_router *router, struct xy_installed *flow)
+{
+	if (xy_kernel_flow_delete(router->core->kernel, &flow->key) == 0)
+		router->flow_deleted = true;
+	xy_list_remove(&flow->of_sender);
+	xy_list_remove(&flow->of_topic);
+	xy_list_remove(&flow->by_age);
+	for (uint32_t e = 0; e < flow->ends; e++)
+		xy_list_remove(&flow->end[e].of_receiver);
+	router->flow_count--;
+	xy_count(router->core, XY_COUNT_FLOWS_REMOVED, 1);
+	free(flow);
+}
+
+void xy_flows_of_topic_remove(struct xy_router *router, struct xy_topic *topic)
+{
+	struct xy_installed *flow, *after;
+
+	xy_list_each_safe(flow, after, &topic->flows, of_topic)
+		flow_remove(router, flow);
+}
+
+void xy_flows_of_peer_remove(struct xy_router *router, struct xy_peer *peer)
+{
+	struct xy_installed *flow, *after;
+
+	xy_list_each_safe(flow, after, &peer->flows_out, of_sender)
+		flow_remove(router, flow);
+	while (!xy_list_empty(&peer->flows_in))
+		flow_remove(router, xy_list_first(&peer->flows_in, struct xy_installed_end,
+						  of_receiver)->flow);
+}
+
+static void flow_evict_oldest(struct xy_router *router)
+{
+	struct xy_installed *flow = xy_list_first(&router->flows, struct xy_installed, by_age);
+
+	if (!flow)
+		return;
+	xy_notify_flow_gone(flow->sender, flow->key.target);
+	xy_count(router->core, XY_COUNT_FLOWS_EVICTED, 1);
+	flow_remove(router, flow);
+}
+
+static struct xy_installed *flow_find(const struct xy_peer *sender, const struct xy_flow_key *key)
+{
+	struct xy_installed *flow;
+
+	xy_list_each(flow, &sender->flows_out, of_sender)
+		if (flow->key.target == key->target && flow->key.kind == key->kind)
+			return flow;
+	return NULL;
+}
+
+/* The receivers as of now: what was asked for may have changed since. */
+static uint32_t flow_resolve(const struct xy_router *router, const struct xy_request *request,
+			     struct xy_topic **ret_topic,
+			     struct xy_flow_member member[XY_GROUP_MAX])
+{
+	const struct xy_peer *sender = request->peer, *receiver;
+	struct xy_declaration *declaration;
+
+	if (request->flow_kind == XY_FLOW_DIRECT) {
+		receiver = xy_router_endpoint(router, request->target);
+		if (!receiver || receiver == sender || !receiver->session)
+			return 0;
+		member[0] = (struct xy_flow_member){.slot = receiver->slot.slot,
+						    .generation = receiver->slot.generation};
+		*ret_topic = NULL;
+		return 1;
+	}
+	xy_list_each(declaration, &sender->declarations, of_peer) {
+		if (declaration->topic->id == request->target) {
+			*ret_topic = declaration->topic;
+			return xy_route_lanes(declaration->topic->route, sender, member);
+		}
+	}
+	return 0;
+}
+
+bool xy_flow_install(struct xy_router *router, const struct xy_request *request)
+{
+	struct xy_peer *sender = request->peer;
+	struct xy_flow record = {.key = {.target = request->target,
+					 .slot = sender->slot.slot,
+					 .kind = request->flow_kind},
+				 .generation = sender->slot.generation};
+	struct xy_topic *topic = NULL;
+	struct xy_installed *flow;
+	int error;
+
+	if (!router->core->kernel || !sender->session || router->lane[sender->slot.slot] != sender)
+		return false;
+	if (flow_find(sender, &record.key))
+		return true;
+	record.members = flow_resolve(router, request, &topic, record.member);
+	if (!record.members)
+		return false;
+	flow = calloc(1, sizeof(*flow) + record.members * sizeof(flow->end[0]));
+	if (!flow)
+		return false;
+	error = xy_kernel_flow_put(router->core->kernel, &record);
+	if (error == -ENOSPC) {
+		flow_evict_oldest(router);
+		error = xy_kernel_flow_put(router->core->kernel, &record);
+	}
+	if (error) {
+		free(flow);
+		return false;
+	}
+	flow->key = record.key;
+	flow->sender = sender;
+	flow->topic = topic;
+	flow->ends = record.members;
+	xy_list_init(&flow->of_topic);
+	xy_list_add_tail(&sender->flows_out, &flow->of_sender);
+	xy_list_add_tail(&router->flows, &flow->by_age);
+	if (topic)
+		xy_list_add_tail(&topic->flows, &flow->of_topic);
+	for (uint32_t m = 0; m < record.members; m++) {
+		flow->end[m].flow = flow;
+		xy_list_add_tail(&router->lane[record.member[m].slot]->flows_in,
+				 &flow->end[m].of_receiver);
+	}
+	router->flow_count++;
+	xy_count(router->core, XY_COUNT_FLOWS, 1);
+	return true;
+}
+
+static void pressure_mark(const struct xy_pressure *pressure, void *context)
+{
+	struct xy_router *router = context;
+	struct xy_installed_end *end;
+	struct xy_peer *receiver;
+
+	if (pressure->slot >= xy_kernel_slots(router->core->kernel))
+		return;
+	receiver = router->lane[pressure->slot];
+	if (!receiver || receiver->slot.generation != pressure->generation)
+		return;
+	if (pressure->marks & XY_PRESSURE_HALF)
+		xy_notify_prove(receiver);
+	if (pressure->marks & XY_PRESSURE_BRAKE)
+		xy_list_each(end, &receiver->flows_in, of_receiver)
+			xy_notify_brake(end->flow->sender);
+}
+
+void xy_flow_pressure(struct xy_router *router)
+{
+	xy_kernel_pressure_read(router->core->kernel, pressure_mark, router);
+}

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Bytes of a client to frames, frames to deliveries.
+ *
+ * Neighbouring DATA frames to one target whose receivers are the same become one run: it is shared
+ * with each receiver once, however many frames it holds.
+ */
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "core/connection.h"
+#include "core/notify.h"
+#include "kernel/session.h"
+
+/* What one connection may take of one turn of its loop; the rest waits for the next. */
+#define TURN_BYTES (256u << 10)
+
+struct run {
+	struct xy_target *target;
+	const struct xy_route *route; /* of its first frame: the read section keeps it */
+	struct xy_cursor start;
+	size_t length;
+	uint32_t frames;
+};
+
+/* ---- routing ----------------------------------------------------------------------------------- */
+
+static void no_responders(struct xy_connection *connection, const struct xy_frame *frame)
+{
+	xy_count(connection->worker->core, XY_COUNT_NO_RECEIVER, 1);
+	if (frame->flags & XY_REPLY_WANTED)
+		xy_error_send(connection, XY_E_NO_RESPONDERS, frame,
+			      "nobody subscribes to this subject");
+}
+
+/* The member with the most room; all fragments of a message go where the first went. */
+static const struct xy_receiver *group_choose(const struct xy_group *group,
+					      struct xy_target *target,
+					      const struct xy_frame *frame,
+					      const struct xy_peer *sender)
+{
+	const struct xy_receiver *best = NULL;
+	uint64_t best_room = 0;
+
+	for (uint32_t m = 0; m < group->members; m++) {
+		const struct xy_receiver *member = &group->member[m];
+		uint64_t room;
+
+		if (member->peer == sender && !member->echo)
+			continue;
+		if (frame->fragment && member->peer == target->fragment_member &&
+		    frame->sequence == target->fragment_sequence) {
+			best = member;
+			break;
+		}
+		room = xy_peer_room(member->peer);
+		if (!best || room > best_room) {
+			best = member;
+			best_room = room;
+		}
+	}
+	if (best && frame->fragments > 1) {
+		target->fragment_member = best->peer;
+		target->fragment_sequence = frame->sequence;
+	}
+	return best;
+}
+
+static void run_deliver(struct xy_connection *connection, const struct run *run,
+			const struct xy_receiver *receiver)
+{
+	if (xy_deliver(connection->worker, receiver->peer,
+		       (enum xy_delivery_policy)receiver->overflow, &run->start, run->length,
+		       run->frames))
+		xy_count(connection->worker->core, XY_COUNT_OVERFLOW, run->frames);
+}
+
+/* Asks for a flow when this route could be one and was not asked for yet. */
+static void flow_ask(struct xy_connection *connection, struct xy_target *target,
+		     const struct xy_route *route)
+{
+	struct xy_flow_member member[XY_GROUP_MAX];
+	uint64_t version = route ? route->version : 1;
+
+	if (!connection->lane || target->asked == version)
+		return;
+	target->asked = version;
+	if (route ? xy_route_lanes(route, connection->peer, member) != 0
+		  : target->peer->session != NULL && target->peer != connection->peer)
+		xy_request_flow(connection, target);
+}
+
+/* Ends a run: gives it to every receiver of its topic. Groups take single frames (`frame`). */
+static void run_end(struct xy_connection *connection, struct run *run, const struct xy_frame *frame)
+{
+	const struct xy_peer *sender = connection->peer;
+	const struct xy_route *route = run->route;
+
+	if (!run->frames)
+		return;
+	for (uint32_t p = 0; p < route->plains; p++)
+		if (route->plain[p].peer != sender || route->plain[p].echo)
+			run_deliver(connection, run, &route->plain[p]);
+	for (uint32_t g = 0; g < route->groups; g++) {
+		const struct xy_receiver *member;
+
+		if (!xy_group_open(route, route->group[g], sender))
+			continue;
+		member = group_choose(route->group[g], run->target, frame, sender);
+		if (member)
+			run_deliver(connection, run, member);
+	}
+	flow_ask(connection, run->target, route);
+	run->frames = 0;
+}
+
+static bool route_reaches(const struct xy_route *route, const struct xy_peer *sender)
+{
+	for (uint32_t p = 0; p < route->plains; p++)
+		if (route->plain[p].peer != sender || route->plain[p].echo)
+			return true;
+	for (uint32_t g = 0; g < route->groups; g++)
+		for (uint32_t m = 0; m < route->group[g]->members; m++)
+			if (route->group[g]->member[m].peer != sender ||
+			    route->group[g]->member[m].echo)
+				return true;
+	return false;
+}
+
+static void data_topic(struct xy_connection *connection, struct run *run,
+		       const struct xy_frame *frame, const struct xy_cursor *cursor)
+{
+	struct xy_target *target = xy_target_find(connection, frame->target, XY_FLOW_TOPIC);
+	const struct xy_route *route;
+
+	if (!target) {
+		xy_error_send(connection, XY_E_UNKNOWN_TOPIC, frame,
+			      "DECLARE the subject on this connection first");
+		return;
+	}
+	route = xy_topic_route(target->topic);
+	target->epoch = connection->epoch + 1;
+	if (!route_reaches(route, connection->peer)) {
+		no_responders(connection, frame);
+		return;
+	}
+	run->target = target;
+	run->route = route;
+	run->start = *cursor;
+	run->length = frame->length;
+	run->frames = 1;
+	if (route->groups)
+		run_end(connection, run, frame);
+}
+
+static void data_direct(struct xy_connection *connection, const struct xy_frame *frame,
+			const struct xy_cursor *cursor)
+{
+	struct xy_target *target = xy_target_direct(connection, frame->target);
+
+	if (!target) {
+		xy_error_send(connection, XY_E_UNKNOWN_ENDPOINT, frame, "no such endpoint here");
+		return;
+	}
+	target->epoch = connection->epoch + 1;
+	if (target->refusing && xy_peer_direct_full(target->peer)) {
+		xy_error_send(connection, XY_E_OVERLOADED, frame, "the endpoint does not read");
+		return;
+	}
+	target->refusing = false;
+	if (xy_deliver(connection->worker, target->peer, XY_DELIVER_DIRECT, cursor, frame->length, 1))
+		xy_count(connection->worker->core, XY_COUNT_OVERFLOW, 1);
+	flow_ask(connection, target, NULL);
+}
+
+static void data_frame(struct xy_connection *connection, struct run *run,
+		       const struct xy_frame *frame, const struct xy_cursor *cursor)
+{
+	enum xy_error error = xy_frame_check_data(frame, connection->worker->core->max_message);
+
+	if (error) {
+		run_end(connection, run, frame);
+		xy_error_send(connection, error, frame, "this DATA frame is not valid");
+		return;
+	}
+	if (run->frames && run->target->id == frame->target && !(frame->flags & XY_DIRECT)) {
+		run->length += frame->length;
+		run->frames++;
+		return;
+	}
+	run_end(connection, run, frame);
+	if (frame->flags & XY_DIRECT)
+		data_direct(connection, frame, cursor);
+	else
+		data_topic(connection, run, frame, cursor);
+}
+
+/* ---- frames ------------------------------------------------------------------------------------ */
+
+/* The client's first frame decides whether the connection is a lane (the claim ends with it). */
+static int first_frame(struct xy_connection *connection, const struct xy_frame *frame)
+{
+	struct xy_core *core = connection->worker->core;
+	struct xy_peer *peer = connection->peer;
+	int error;
+
+	connection->state = XY_CONNECTION_OPEN;
+	if (peer->slot.generation) {
+		xy_kernel_unclaim(core->kernel, peer->endpoint);
+		if (frame->type == XY_SYNC && xy_kernel_bound(core->kernel, peer->slot)) {
+			error = xy_kernel_adopt(core->kernel, peer->slot, connection->watch.fd);
+			if (!error) {
+				peer->session = xy_kernel_session(core->kernel, peer->slot.slot);
+				connection->lane = true;
+				xy_count(core, XY_COUNT_LANES, 1);
+			} else {
+				xy_log(XY_LOG_WARN, "no-lane", "endpoint=%016lx error=%d",
+				       peer->endpoint, error);
+			}
+		}
+	}
+	return xy_request_attach(connection);
+}
+
+static void frame_other(struct xy_connection *connection, const struct xy_frame *frame,
+			const struct xy_cursor *cursor)
+{
+	struct xy_cursor payload = *cursor;
+
+	xy_cursor_skip(&payload, XY_HEADER_SIZE);
+	switch (frame->type) {
+	case XY_SYNC:
+		xy_brake_sync(connection, frame);
+		break;
+	case XY_ACK:
+		break;
+	case XY_PONG:
+		xy_proof_pong(connection, frame, &payload);
+		break;
+	default:
+		xy_request_frame(connection, frame, &payload);
+		break;
+	}
+}
+
+/* The client consumed something: its own frames may go on, and those who wait for it. */
+static void acked(struct xy_connection *connection, uint64_t ack)
+{
+	xy_session_ack(connection->peer->session, ack);
+	if (!xy_outbound_empty(connection))
+		xy_outbound_dirty(connection);
+	if (atomic_load_explicit(&connection->peer->waiting, memory_order_relaxed))
+		xy_notify_room(connection->peer);
+}
+
+/* Takes the frames of one read. Returns the bytes consumed. */
+static size_t frames_take(struct xy_connection *connection, const struct xy_view *view)
+{
+	struct xy_cursor cursor = xy_view_cursor(view);
+	struct run run = {0};
+	struct xy_frame frame = {0};
+	uint32_t data = 0;
+	uint64_t ack = 0;
+	uint8_t header[XY_HEADER_SIZE];
+
+	while (cursor.remaining >= XY_HEADER_SIZE && !connection->holds) {
+		size_t chunk;
+		const void *at = xy_cursor_chunk(&cursor, &chunk);
+		enum xy_error error;
+
+		if (chunk < XY_HEADER_SIZE) {
+			xy_cursor_peek(&cursor, header, sizeof(header));
+			at = header;
+		}
+		xy_frame_decode(at, &frame);
+		error = xy_frame_check(&frame, connection->peer->endpoint);
+		if (error) {
+			run_end(connection, &run, &frame);
+			xy_connection_fail(connection, error, &frame,
+					   "the stream cannot be followed any further");
+			break;
+		}
+		if (cursor.remaining < frame.length)
+			break;
+		if (connection->state == XY_CONNECTION_FIRST && first_frame(connection, &frame)) {
+			xy_connection_close(connection, "out of memory");
+			break;
+		}
+		ack = xy_max(ack, frame.ack);
+		if (frame.type != XY_DATA) {
+			run_end(connection, &run, &frame);
+			/* What a frame causes must come behind what stood before it. */
+			xy_deliver_flush(connection->worker, connection);
+			xy_brake_handed(connection, data);
+			data = 0;
+			frame_other(connection, &frame, &cursor);
+		} else if (connection->state == XY_CONNECTION_OPEN) {
+			data++;
+			data_frame(connection, &run, &frame, &cursor);
+		}
+		connection->frames_in++;
+		xy_cursor_skip(&cursor, frame.length);
+		if (connection->state >= XY_CONNECTION_LINGER)
+			break;
+	}
+	run_end(connection, &run, &frame);
+	xy_deliver_flush(connection->worker, connection);
+	xy_brake_handed(connection, data);
+	if (connection->lane && ack && connection->state < XY_CONNECTION_LINGER)
+		acked(connection, ack);
+	return cursor.position;
+}
+
+static void frames_read(struct xy_connection *connection)
+{
+	struct xy_view view;
+	size_t consumed;
+
+	if (xy_pipe_read(connection->in, &view))
+		return;
+	xy_rcu_read_lock();
+	consumed = frames_take(connection, &view);
+	xy_rcu_read_unlock();
+	connection->bytes_in += consumed;
+	/* A publisher that waits for room leaves frames here: they were not looked at. */
+	xy_pipe_advance(connection->in, consumed,
+			connection->holds ? consumed : view.length);
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------- */
+
+static void input_ended(struct xy_connection *connection, int error)
+{
+	xy_connection_close(connection, error ? "connection error" : "closed by the client");
+}
+
+static void input_discard(struct xy_connection *connection)
+{
+	char nowhere[4096];
+	ssize_t got;
+
+	do
+		got = recv(connection->watch.fd, nowhere, sizeof(nowhere), MSG_DONTWAIT);
+	while (got > 0);
+	if (got == 0 || (errno != EAGAIN && errno != EINTR))
+		xy_connection_close(connection, "lingered");
+}
+
+/* 0 = the socket is empty for now, 1 = there may be more, -errno. -ENODATA: the end. */
+static int input_read(struct xy_connection *connection, size_t *ret_got)
+{
+	size_t room;
+	void *to = xy_pipe_reserve(connection->in, 0, &room);
+	ssize_t got;
+
+	if (!to)
+		return -ENOMEM;
+	got = recv(connection->watch.fd, to, room, MSG_DONTWAIT);
+	if (got <= 0) {
+		int error = got == 0 ? -ENODATA : errno == EAGAIN || errno == EINTR ? 0 : -errno;
+
+		xy_pipe_commit(connection->in, 0);
+		return error;
+	}
+	xy_pipe_commit(connection->in, (size_t)got);
+	xy_pipe_flush(connection->in);
+	*ret_got += (size_t)got;
+	return (size_t)got == room;
+}
+
+void xy_inbound_ready(struct xy_connection *connection)
+{
+	size_t got = 0;
+	int more;
+
+	if (connection->state == XY_CONNECTION_LINGER) {
+		input_discard(connection);
+		return;
+	}
+	do {
+		frames_read(connection); /* what a wait left behind */
+		if (connection->holds || connection->state >= XY_CONNECTION_LINGER)
+			break;
+		more = input_read(connection, &got);
+		if (more < 0) {
+			input_ended(connection, more);
+			return;
+		}
+		frames_read(connection);
+	} while (more && got < TURN_BYTES && !connection->holds &&
+		 connection->state < XY_CONNECTION_LINGER);
+	connection->heard_ms = xy_loop_now_ms(connection->worker->loop);
+	if (connection->lane && connection->state == XY_CONNECTION_OPEN)
+		xy_brake_off_lane(connection);
+}

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * From the pipes of a connection to its socket, or into its lane.
+ *
+ * Two pipes: control frames never wait for credit and go first; DATA waits. Both hold whole frames.
+ * A socket takes what it can, and the rest of a frame cut by a short send goes before anything else.
+ * A lane takes whole frames, at most 64 KiB of them in one send, or nothing (K1, K2, K22).
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "core/connection.h"
+#include "core/notify.h"
+#include "kernel/session.h"
+
+#define IOV_MAXIMUM  64
+#define SEND_BYTES   (256u << 10)
+#define RETRY_MS     5           /* between looks at a lane that has no room, or no memory */
+
+/* ---- control frames --------------------------------------------------------------------------- */
+
+int xy_control_send(struct xy_connection *connection, const struct xy_frame *frame,
+		    const void *payload, size_t length)
+{
+	struct xy_frame whole = *frame;
+	size_t room;
+	uint8_t *to;
+
+	if (connection->state >= XY_CONNECTION_LINGER)
+		return -EPIPE;
+	whole.length = (uint32_t)(XY_HEADER_SIZE + length);
+	whole.version = XY_WIRE_VERSION;
+	to = xy_pipe_reserve(connection->control, whole.length, &room);
+	if (!to)
+		return -ENOMEM;
+	xy_frame_encode(&whole, to);
+	if (length)
+		memcpy(to + XY_HEADER_SIZE, payload, length);
+	xy_pipe_commit(connection->control, whole.length);
+	xy_pipe_flush(connection->control);
+	connection->held_control++;
+	if (xy_pipe_length(connection->control) > XY_CONTROL_MAX)
+		xy_connection_hold(connection, XY_HOLD_CONTROL);
+	xy_outbound_dirty(connection);
+	return 0;
+}
+
+void xy_error_send(struct xy_connection *connection, enum xy_error error,
+		   const struct xy_frame *cause, const char *message)
+{
+	struct xy_frame frame = {.type = XY_ERROR};
+	char payload[512];
+	ssize_t length = xy_error_encode(error, message, payload, sizeof(payload));
+
+	if (cause) {
+		frame.target = cause->target;
+		frame.sequence = cause->sequence;
+		frame.correlation = cause->correlation;
+	}
+	if (length >= 0)
+		xy_control_send(connection, &frame, payload, (size_t)length);
+	xy_count(connection->worker->core, XY_COUNT_ERRORS, 1);
+}
+
+void xy_outbound_dirty(struct xy_connection *connection)
+{
+	if (xy_list_empty(&connection->dirty))
+		xy_list_add_tail(&connection->worker->dirty, &connection->dirty);
+}
+
+bool xy_outbound_empty(const struct xy_connection *connection)
+{
+	return xy_pipe_length(connection->control) == 0 && xy_pipe_length(connection->data) == 0;
+}
+
+/* ---- DATA in ---------------------------------------------------------------------------------- */
+
+/* DATA has left the pipe, or never gets in. */
+static void data_gone(struct xy_connection *connection, size_t bytes, uint32_t frames)
+{
+	struct xy_peer *peer = connection->peer;
+	uint64_t before = atomic_fetch_sub_explicit(&peer->pending, bytes, memory_order_seq_cst);
+
+	atomic_fetch_add_explicit(&peer->given, bytes, memory_order_relaxed);
+	if (connection->lane)
+		xy_session_queued_sub(peer->session, frames);
+	if (before >= XY_BUFFER_RESUME && before - bytes < XY_BUFFER_RESUME)
+		xy_notify_room(peer);
+}
+
+static void data_dropped(struct xy_connection *connection, size_t bytes, uint32_t frames)
+{
+	connection->dropped += frames;
+	xy_count(connection->worker->core, XY_COUNT_OVERFLOW, frames);
+	data_gone(connection, bytes, frames);
+}
+
+/* Whole frames at the cursor, at most `bytes_max` of them; *ret_frames says how many. */
+static size_t frames_cut(struct xy_cursor cursor, size_t bytes_max, uint32_t *ret_frames)
+{
+	size_t bytes = 0;
+	uint32_t frames = 0, length;
+
+	while (xy_cursor_peek(&cursor, &length, sizeof(length)) == 0) {
+		length = xy_be32(length);
+		if (bytes + length > bytes_max || xy_cursor_skip(&cursor, length))
+			break;
+		bytes += length;
+		frames++;
+	}
+	*ret_frames = frames;
+	return bytes;
+}
+
+/* Makes room by giving up the oldest whole frames that have not begun to leave. */
+static void drop_oldest(struct xy_connection *connection, size_t room)
+{
+	struct xy_cursor cursor;
+	struct xy_view view;
+	uint32_t frames = 0;
+	size_t bytes = 0;
+
+	if (connection->partial || xy_pipe_read(connection->data, &view))
+		return;
+	cursor = xy_view_cursor(&view);
+	while (bytes < room) {
+		uint32_t one;
+		size_t length = frames_cut(cursor, XY_FRAME_MAX, &one);
+
+		if (!length)
+			break;
+		xy_cursor_skip(&cursor, length);
+		bytes += length;
+		frames += one;
+	}
+	xy_pipe_advance(connection->data, bytes, bytes);
+	connection->held_data -= frames;
+	if (frames)
+		data_dropped(connection, bytes, frames);
+}
+
+void xy_outbound_deliver(struct xy_connection *connection, struct xy_chain *chain, uint32_t frames,
+			 enum xy_delivery_policy policy)
+{
+	size_t bytes = chain->length, held = xy_pipe_length(connection->data);
+	bool full = held >= XY_BUFFER_PAUSE;
+
+	if (connection->state >= XY_CONNECTION_LINGER || connection->goodbye_sent) {
+		xy_chain_clear(chain, connection->worker->pool);
+		data_gone(connection, bytes, frames);
+		xy_count(connection->worker->core, XY_COUNT_GONE, frames);
+		return;
+	}
+	if (full && policy == XY_DELIVER_DROP_OLDEST)
+		drop_oldest(connection, held + bytes - XY_BUFFER_PAUSE);
+	if (full && (policy == XY_DELIVER_DROP_NEWEST || policy == XY_DELIVER_DISCONNECT)) {
+		xy_chain_clear(chain, connection->worker->pool);
+		data_dropped(connection, bytes, frames);
+		if (policy == XY_DELIVER_DISCONNECT)
+			xy_connection_fail(connection, XY_E_SLOW_CONSUMER, NULL,
+					   "buffer full, and a subscription says disconnect");
+		return;
+	}
+	if (xy_pipe_append(connection->data, chain)) {
+		xy_chain_clear(chain, connection->worker->pool);
+		data_dropped(connection, bytes, frames);
+		return;
+	}
+	xy_pipe_flush(connection->data);
+	connection->held_data += frames;
+	xy_outbound_dirty(connection);
+}
+
+void xy_outbound_drop(struct xy_connection *connection)
+{
+	size_t bytes = xy_pipe_length(connection->data);
+	struct xy_view view;
+
+	connection->partial = 0;
+	if (xy_pipe_read(connection->data, &view) == 0)
+		xy_pipe_advance(connection->data, view.length, view.length);
+	if (connection->held_data) {
+		xy_count(connection->worker->core, XY_COUNT_GONE, connection->held_data);
+		data_gone(connection, bytes, connection->held_data);
+		connection->held_data = 0;
+	}
+}
+
+/*
+ * BINDINGs count in the lane's `queued` until they are in it, or DATA could overtake them. They are
+ * counted off together, when the last control frame of that moment has gone.
+ */
+void xy_outbound_binding(struct xy_connection *connection)
+{
+	connection->bindings++;
+}
+
+static void bindings_sent(struct xy_connection *connection)
+{
+	if (connection->held_control || !connection->bindings)
+		return;
+	if (connection->lane)
+		xy_session_queued_sub(connection->peer->session, connection->bindings);
+	connection->bindings = 0;
+}
+
+/* ---- to a lane ---------------------------------------------------------------------------------- */
+
+/* One redirect of whole frames. 0, or -errno: nothing was sent. */
+static int lane_redirect(struct xy_connection *connection, const struct xy_cursor *cursor,
+			 size_t bytes)
+{
+	struct iovec iov[IOV_MAXIMUM];
+	struct msghdr message = {.msg_iov = iov};
+	size_t covered;
+	ssize_t sent;
+
+	message.msg_iovlen = (size_t)xy_cursor_iov(cursor, bytes, iov, IOV_MAXIMUM, &covered);
+	if (covered < bytes)
+		return -EMSGSIZE;
+	sent = sendmsg(connection->watch.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent == (ssize_t)bytes)
+		return 0;
+	if (sent >= 0)
+		return -EPROTO; /* never: a redirect is whole or not at all (K2, K15) */
+	return -errno;
+}
+
+/* Sends what fits into `room` from one pipe. Returns false when something is left that must wait. */
+static bool lane_send(struct xy_connection *connection, struct xy_pipe *pipe, uint64_t room)
+{
+	bool data = pipe == connection->data;
+	struct xy_view view;
+	size_t attempted = 0;
+	int error = 0;
+
+	while (!error && xy_pipe_read(pipe, &view) == 0) {
+		struct xy_cursor cursor = xy_view_cursor(&view);
+		size_t limit = xy_min(room, (uint64_t)XY_SEND_BYTES_MAX);
+		uint32_t frames;
+		size_t bytes = frames_cut(cursor, limit, &frames);
+
+		if (bytes)
+			error = lane_redirect(connection, &cursor, bytes);
+		if (error == -EMSGSIZE) { /* more slices than iovecs: fewer frames */
+			bytes = frames_cut(cursor, bytes / 2, &frames);
+			error = bytes ? lane_redirect(connection, &cursor, bytes) : -EPROTO;
+		}
+		attempted = bytes;
+		if (error || !bytes) {
+			xy_pipe_advance(pipe, 0, 0);
+			break;
+		}
+		room -= bytes;
+		xy_pipe_advance(pipe, bytes, bytes);
+		connection->frames_out += frames;
+		connection->bytes_out += bytes;
+		if (data) {
+			connection->held_data -= frames;
+			data_gone(connection, bytes, frames);
+		} else {
+			connection->held_control -= frames;
+			bindings_sent(connection);
+		}
+	}
+	if (error == -ENOMEM)
+		xy_session_unsend(connection->peer->session, attempted);
+	if (error == -ENOMEM || error == -EAGAIN || error == -ENOBUFS) {
+		xy_count(connection->worker->core, XY_COUNT_REDIRECT_FAILED, 1);
+		return false;
+	}
+	if (error) {
+		xy_log(XY_LOG_INFO, "lane-ended", "endpoint=%016lx error=%d",
+		       connection->peer->endpoint, error);
+		xy_connection_close(connection, "its lane takes no more");
+		return false;
+	}
+	return xy_pipe_length(pipe) == 0;
+}
+
+static void outbound_lane(struct xy_connection *connection)
+{
+	const struct xy_session *session = connection->peer->session;
+
+	bool done = lane_send(connection, connection->control,
+			      xy_session_room(session, connection->peer->window + XY_CONTROL_MAX));
+
+	if (done)
+		done = lane_send(connection, connection->data,
+				 xy_session_room(session, connection->peer->window));
+	/* Acks that ride on redirected DATA wake nobody here, so that a look by timer is needed. */
+	if (!done && connection->state < XY_CONNECTION_CLOSED &&
+	    !xy_timer_active(&connection->retry))
+		xy_timer_start(connection->worker->loop, &connection->retry, RETRY_MS);
+}
+
+/* ---- to a socket ------------------------------------------------------------------------------- */
+
+/* Bytes that are left of the frame which `sent` bytes of this view ended in. `held` frames are in the
+ * view; they need not be walked when all of it went. */
+static uint32_t frame_rest(const struct xy_view *view, uint32_t partial, size_t sent, uint32_t held,
+			   uint32_t *ret_frames)
+{
+	struct xy_cursor cursor = xy_view_cursor(view);
+	uint32_t frames = 0, length;
+	size_t end = partial;
+
+	if (sent == view->length) {
+		*ret_frames = held;
+		return 0;
+	}
+	if (partial && sent >= partial)
+		frames++;
+	xy_cursor_skip(&cursor, partial);
+	while (end < sent && xy_cursor_peek(&cursor, &length, sizeof(length)) == 0) {
+		length = xy_be32(length);
+		end += length;
+		if (end <= sent)
+			frames++;
+		if (xy_cursor_skip(&cursor, length))
+			break;
+	}
+	*ret_frames = frames;
+	return (uint32_t)(end - sent);
+}
+
+/* Sends up to `bytes` from one pipe. 1 = all of it, 0 = the socket is full, -errno. */
+static int socket_send(struct xy_connection *connection, struct xy_pipe *pipe, size_t bytes)
+{
+	struct iovec iov[IOV_MAXIMUM];
+	struct msghdr message = {.msg_iov = iov};
+	struct xy_cursor cursor;
+	struct xy_view view;
+	uint32_t frames, *held;
+	size_t covered;
+	ssize_t sent;
+
+	if (xy_pipe_read(pipe, &view))
+		return 1;
+	cursor = xy_view_cursor(&view);
+	message.msg_iovlen = (size_t)xy_cursor_iov(&cursor, xy_min(bytes, view.length), iov,
+						   IOV_MAXIMUM, &covered);
+	sent = sendmsg(connection->watch.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent < 0) {
+		int error = errno == EAGAIN || errno == EINTR ? 0 : -errno;
+
+		xy_pipe_advance(pipe, 0, 0);
+		return error;
+	}
+	held = pipe == connection->data ? &connection->held_data : &connection->held_control;
+	connection->partial = frame_rest(&view, connection->partial, (size_t)sent, *held, &frames);
+	connection->partial_control = pipe == connection->control;
+	*held -= frames;
+	xy_pipe_advance(pipe, (size_t)sent, (size_t)sent);
+	connection->frames_out += frames;
+	connection->bytes_out += (size_t)sent;
+	if (pipe == connection->data)
+		data_gone(connection, (size_t)sent, frames);
+	return (size_t)sent == covered;
+}
+
+static int outbound_socket(struct xy_connection *connection)
+{
+	size_t budget = SEND_BYTES;
+	int more = 1;
+
+	if (connection->partial && !connection->partial_control)
+		more = socket_send(connection, connection->data, connection->partial);
+	while (more > 0 && xy_pipe_length(connection->control))
+		more = socket_send(connection, connection->control, SEND_BYTES);
+	while (more > 0 && xy_pipe_length(connection->data) && budget) {
+		uint64_t before = connection->bytes_out;
+
+		more = socket_send(connection, connection->data, budget);
+		budget -= xy_min(budget, (size_t)(connection->bytes_out - before));
+	}
+	return more;
+}
+
+void xy_outbound_send(struct xy_connection *connection)
+{
+	if (connection->state == XY_CONNECTION_CLOSED)
+		return;
+	if (connection->lane) {
+		outbound_lane(connection);
+	} else if (outbound_socket(connection) < 0) {
+		xy_connection_close(connection, "the socket takes no more");
+		return;
+	} else {
+		bindings_sent(connection);
+		connection->writing = !xy_outbound_empty(connection);
+		xy_connection_rewatch(connection);
+	}
+	if (xy_pipe_length(connection->control) <= XY_CONTROL_MAX / 2)
+		xy_connection_release(connection, XY_HOLD_CONTROL);
+	xy_connection_leave(connection);
+}

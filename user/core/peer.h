@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A peer: what other threads may know of a connection.
+ *
+ * Reference-counted. The router holds one reference from attach until one RCU grace period after
+ * detach, so whoever finds a peer in a route or in the endpoint table, inside a read-side section,
+ * may take a reference of his own. Everybody may read what is set before the peer is attached;
+ * what changes later is atomic, and each field names its writer.
+ */
+#ifndef XY_CORE_PEER_H
+#define XY_CORE_PEER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/rcu.h"
+#include "io/loop.h"
+#include "kernel/kernel.h"
+#include "proto/json.h"
+
+struct xy_core;
+struct xy_worker;
+struct xy_connection;
+
+struct xy_peer {
+	/* Set before attach. */
+	uint64_t endpoint;
+	uint32_t number;          /* dense index below max_connections, free again with the peer */
+	struct xy_worker *worker; /* whose loop owns the connection */
+	struct xy_session *session; /* the lane's record; NULL = no lane */
+	struct xy_slot slot;
+	uint64_t window;
+	char name[XY_NAME_MAX + 1];
+
+	/* The owning worker's alone. NULL once closed. */
+	struct xy_connection *connection;
+
+	_Atomic(uint32_t) references;
+	_Atomic(bool) closed;       /* by the worker: nothing is delivered any more */
+	_Atomic(uint64_t) pending;  /* bytes of DATA posted to or held for it; added by any worker */
+	_Atomic(uint64_t) given;    /* by the worker: bytes of DATA given to TCP or dropped; progress */
+	_Atomic(uint64_t) waiting;  /* workers (bits) with publishers that wait for room here */
+	_Atomic(uint32_t) stall_ms; /* by the router: the longest of its subscriptions' */
+
+	/* What others want its worker to look at; notify.c. */
+	_Atomic(uint32_t) notes;
+	struct xy_task note_task;
+
+	/* Stall watch, by whichever worker waits; see brake.c. */
+	_Atomic(uint64_t) watch_mark;
+	_Atomic(uint64_t) watch_since_ms;
+	_Atomic(uint64_t) watch_seen_ms;
+
+	/* The router's alone. */
+	struct xy_list subscriptions; /* struct xy_subscription.of_peer */
+	struct xy_list declarations;  /* struct xy_declaration.of_peer */
+	struct xy_list flows_out;     /* struct xy_installed.of_sender */
+	struct xy_list flows_in;      /* struct xy_installed_end.of_receiver */
+	struct xy_peer *next;         /* in its bucket of the endpoint table; read under RCU */
+
+	struct xy_core *core; /* where `number` and the slot go back to */
+	struct xy_rcu_head rcu;
+};
+
+/* Dense small numbers, handed out lowest first. Any thread. */
+struct xy_numbers;
+struct xy_numbers *xy_numbers_new(uint32_t maximum); /* NULL with errno */
+void xy_numbers_free(struct xy_numbers *numbers);
+int xy_numbers_take(struct xy_numbers *numbers, uint32_t *ret_number); /* -ENOSPC */
+void xy_numbers_give(struct xy_numbers *numbers, uint32_t number);
+
+/* One reference, the caller's. -ENOSPC, -ENOMEM. */
+int xy_peer_new(struct xy_core *core, struct xy_peer **ret_peer);
+
+/* Room of a receiver as a publisher sees it. Any thread. */
+uint64_t xy_peer_outstanding(const struct xy_peer *peer); /* bytes redirected, not acked; 0 without a lane */
+uint64_t xy_peer_progress(const struct xy_peer *peer);    /* grows when the receiver consumes */
+uint64_t xy_peer_room(const struct xy_peer *peer);        /* bytes; to choose a group's member */
+/* Whether a publisher that feeds it should pause / may go on after having paused at `progress`. */
+bool xy_peer_crowded(const struct xy_peer *peer);
+bool xy_peer_direct_full(const struct xy_peer *peer); /* DIRECT may fill half of the buffer */
+bool xy_peer_has_room(const struct xy_peer *peer, uint64_t progress);
+
+void xy_peer_get(struct xy_peer *peer);
+/* Frees with the last one, after a grace period. Only then is its slot used again: whoever holds a
+ * reference may still count in the lane's record. The slot must have been retired before. */
+void xy_peer_put(struct xy_peer *peer);
+
+#endif

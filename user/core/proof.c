@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Proofs of reading: an ack can be made up, the answer to a PING with a random payload cannot.
+ */
+#include "base/random.h"
+#include "core/connection.h"
+#include "core/notify.h"
+#include "kernel/session.h"
+
+void xy_proof_ask(struct xy_connection *connection)
+{
+	struct xy_frame frame = {.type = XY_PING};
+	struct xy_proof *proof;
+	uint64_t payload;
+
+	if (connection->proofs == XY_PROOFS_MAX || connection->state >= XY_CONNECTION_LINGER ||
+	    xy_random_id(&payload))
+		return;
+	proof = &connection->proof[(connection->proof_first + connection->proofs) % XY_PROOFS_MAX];
+	/* Read before the PING is sent: what it proves is at least this. */
+	*proof = (struct xy_proof){
+		.payload = payload,
+		.sent = connection->lane ? xy_session_sent(connection->peer->session) : 0};
+	if (xy_control_send(connection, &frame, &payload, sizeof(payload)) == 0)
+		connection->proofs++;
+}
+
+void xy_proof_pong(struct xy_connection *connection, const struct xy_frame *frame,
+		   const struct xy_cursor *payload)
+{
+	uint64_t value;
+
+	/* PONGs come in the order of the stream, so that only the oldest PING can be meant. */
+	if (frame->length != XY_HEADER_SIZE + sizeof(value) || !connection->proofs ||
+	    xy_cursor_peek(payload, &value, sizeof(value)) ||
+	    value != connection->proof[connection->proof_first].payload)
+		return;
+	if (connection->lane) {
+		xy_session_prove(connection->peer->session,
+				 connection->proof[connection->proof_first].sent);
+		if (atomic_load_explicit(&connection->peer->waiting, memory_order_relaxed))
+			xy_notify_room(connection->peer);
+	}
+	connection->proof_first = (connection->proof_first + 1) % XY_PROOFS_MAX;
+	connection->proofs--;
+}

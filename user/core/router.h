@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The router: who gets what, and which of it the kernel may move by itself.
+ *
+ * One thread, the router's own loop, is the only writer: it takes requests from the workers in
+ * order, changes topics, subscriptions and flows, waits one grace period for all removals of a
+ * batch, and only then answers. Workers read routes without locks, inside RCU read sections.
+ *
+ * Order that matters: a BINDING is posted to a receiver before the route (and the flow) that would
+ * bring it DATA of that topic is published; a flow is removed, and its grace period over, before
+ * the unsubscribe, the new subscriber or the disconnect that ended it is acknowledged.
+ */
+#ifndef XY_CORE_ROUTER_H
+#define XY_CORE_ROUTER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/core.h"
+#include "core/peer.h"
+#include "io/loop.h"
+#include "proto/json.h"
+
+struct xy_topic;
+
+struct xy_receiver {
+	struct xy_peer *peer;
+	enum xy_overflow overflow;
+	bool echo; /* gets its own messages too */
+};
+
+struct xy_group {
+	uint32_t members;
+	/* Plain receivers that belong to the group satisfy it: `hard` always, `soft` (those without
+	 * echo) unless they are the sender. */
+	bool hard;
+	uint32_t soft;
+	struct xy_receiver member[];
+};
+
+/* The receivers of a topic; immutable, replaced as a whole. */
+struct xy_route {
+	struct xy_rcu_head rcu;
+	uint64_t version; /* of this topic's route; never 0, never the same twice */
+	uint32_t plains, groups;
+	struct xy_receiver *plain;
+	struct xy_group **group;
+};
+
+/* Read section only. Never NULL. */
+const struct xy_route *xy_topic_route(const struct xy_topic *topic);
+/* Whether the group has to be served for this sender. */
+bool xy_group_open(const struct xy_route *route, const struct xy_group *group,
+		   const struct xy_peer *sender);
+
+/* The lanes that a flow of this sender to this route would have: all of its receivers, when they are
+ * one lane or one queue group of at most XY_GROUP_MAX lanes. Returns their number, 0 = no flow.
+ * Read section, or the router. */
+uint32_t xy_route_lanes(const struct xy_route *route, const struct xy_peer *sender,
+			struct xy_flow_member member[XY_GROUP_MAX]);
+
+/* The live peer of an endpoint, or NULL. Read section only; take a reference to keep it. */
+struct xy_peer *xy_router_endpoint(const struct xy_router *router, uint64_t endpoint);
+
+enum xy_request_kind {
+	XY_REQUEST_ATTACH,
+	XY_REQUEST_DECLARE,
+	XY_REQUEST_SUBSCRIBE,
+	XY_REQUEST_UNSUBSCRIBE,
+	XY_REQUEST_DETACH,
+	XY_REQUEST_RELEASE, /* the slot of a connection that never was attached */
+	XY_REQUEST_FLOW,
+};
+
+/* A request of a worker. Comes back by answer(), on the loop of peer->worker; FLOW only comes back
+ * when a flow was installed. Holds a reference to its peer. */
+struct xy_request {
+	struct xy_task task;
+	enum xy_request_kind kind;
+	struct xy_peer *peer;
+	uint64_t correlation;              /* of the frame that asked */
+	uint64_t target;                   /* UNSUBSCRIBE: subscription id; FLOW: topic or endpoint id */
+	enum xy_flow_kind flow_kind;       /* FLOW */
+	struct xy_subscribe subscribe;     /* SUBSCRIBE; DECLARE: its subject */
+	void (*answer)(struct xy_request *request);
+	struct xy_request *next; /* the router's, while it holds the answer */
+	bool retired;            /* the router's: the peer's slot is free after the grace period */
+
+	/* The answer. */
+	enum xy_error error;
+	uint64_t id;            /* topic id, subscription id */
+	struct xy_topic *topic; /* DECLARE: valid until the peer is detached */
+};
+
+int xy_router_new(struct xy_core *core, struct xy_router **ret_router);
+void xy_router_free(struct xy_router *router); /* when no thread runs any more */
+int xy_router_start(struct xy_router *router);
+void xy_router_stop(struct xy_router *router); /* and join */
+struct xy_loop *xy_router_loop(struct xy_router *router);
+
+/* NULL when out of memory. */
+struct xy_request *xy_request_new(enum xy_request_kind kind, struct xy_peer *peer,
+				  void (*answer)(struct xy_request *request));
+void xy_request_send(struct xy_router *router, struct xy_request *request);
+void xy_request_free(struct xy_request *request);
+
+/* Router's thread only: adds "subscriptions", "subjects", "flows" to a status object. */
+void xy_router_describe(struct xy_router *router, json_t *status);
+
+#endif

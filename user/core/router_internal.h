@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The router's own records; its thread alone. Split into route.c (who gets what), flow.c (what the
+ * kernel knows of it) and router.c (requests and their order).
+ */
+#ifndef XY_CORE_ROUTER_INTERNAL_H
+#define XY_CORE_ROUTER_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/idmap.h"
+#include "base/list.h"
+#include "core/router.h"
+#include "proto/subject.h"
+
+struct xy_subscription {
+	uint64_t id;
+	struct xy_peer *peer;
+	struct xy_list of_peer;
+	struct xy_tree_item item;
+	char *pattern;
+	const char *group; /* "" = plain; behind the pattern's memory */
+	enum xy_overflow overflow;
+	bool echo;
+};
+
+struct xy_topic {
+	uint64_t id;
+	char *subject;
+	uint32_t declarers;
+	struct xy_route *route; /* published by RCU */
+	struct xy_tree_item item;
+	struct xy_list flows;    /* struct xy_installed.of_topic */
+	struct xy_list stale;    /* in router->stale: the route must be built again */
+	struct xy_rcu_head rcu;
+};
+
+/* A peer's right to publish on a topic. */
+struct xy_declaration {
+	struct xy_list of_peer;
+	struct xy_topic *topic;
+};
+
+/* A flow in the kernel, and where it must be found when it has to go. */
+struct xy_installed_end {
+	struct xy_list of_receiver;
+	struct xy_installed *flow;
+};
+
+struct xy_installed {
+	struct xy_flow_key key;
+	struct xy_peer *sender;
+	struct xy_topic *topic;       /* NULL: to an endpoint */
+	struct xy_list of_sender, of_topic;
+	struct xy_list by_age;        /* in router->flows, oldest first: evicted first */
+	uint32_t ends;
+	struct xy_installed_end end[];
+};
+
+struct xy_router {
+	struct xy_core *core;
+	struct xy_loop *loop;
+	pthread_t thread;
+	struct xy_watch pressure;
+	struct xy_task stop;
+
+	struct xy_tree *tree;
+	struct xy_idmap topics;        /* by id */
+	struct xy_idmap subscriptions; /* by id */
+	uint64_t versions;
+
+	struct xy_list flows; /* struct xy_installed.by_age */
+	uint32_t flow_count;
+	struct xy_peer **lane; /* by slot: the attached lane */
+
+	struct xy_peer **bucket; /* endpoint table; chains read under RCU */
+	uint32_t buckets;        /* power of two */
+
+	/* Of the batch under way. */
+	struct xy_list stale;          /* topics whose route must be built again */
+	struct xy_request *answers, **answers_end;
+	bool flow_deleted;
+};
+
+int xy_route_build(struct xy_router *router, const char *subject, struct xy_route **ret_route);
+void xy_route_free(struct xy_route *route);
+
+/* Resolves once more, and installs if it still can be. True when a flow stands. */
+bool xy_flow_install(struct xy_router *router, const struct xy_request *request);
+void xy_flows_of_topic_remove(struct xy_router *router, struct xy_topic *topic);
+void xy_flows_of_peer_remove(struct xy_router *router, struct xy_peer *peer); /* from and to it */
+/* Drains the pressure ring. */
+void xy_flow_pressure(struct xy_router *router);
+
+#endif

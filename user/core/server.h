@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The proxy as one object: acceptor, workers, router and the kernel side, made and ended together.
+ *
+ * One thread, main's, calls all of this; it owns the process's signals while xy_server_wait() runs.
+ * What goes wrong before the proxy runs is logged here and told as an exit status for the shell.
+ */
+#ifndef XY_CORE_SERVER_H
+#define XY_CORE_SERVER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum xy_kernel_path {
+	XY_KERNEL_PATH_AUTO = 0, /* lanes where the kernel allows them, else none, and say why */
+	XY_KERNEL_PATH_ON,       /* refuse to start without */
+	XY_KERNEL_PATH_OFF,      /* never touch BPF */
+};
+
+struct xy_server_options {
+	size_t size;               /* sizeof(struct xy_server_options) */
+	const char *const *listen; /* HOST:PORT, [V6]:PORT or unix:PATH */
+	unsigned listens;
+	const char *cgroup; /* NULL = root of the cgroup v2 mount */
+	enum xy_kernel_path kernel_path;
+	const char *instance;     /* NULL = port of the first listener and the network namespace */
+	const char *token_file;   /* NULL = no tokens asked */
+	unsigned loops;           /* 0 = one per core */
+	unsigned max_connections; /* 0 = what the descriptor limit allows, at most 16,384 */
+	const char *admin_path;   /* NULL = in the runtime directory; for the admin socket's owner */
+};
+
+enum xy_exit {
+	XY_EXIT_OK = 0,
+	XY_EXIT_FAILURE = 1, /* at run time */
+	XY_EXIT_USAGE = 2,   /* options that cannot work: addresses, directories, files, names in use */
+	XY_EXIT_KERNEL = 5,  /* --kernel-path on, and no lanes */
+};
+
+struct xy_core;
+struct xy_server;
+
+/* Opens everything that can fail; nothing runs yet. */
+enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_server **ret_server);
+void xy_server_free(struct xy_server *server); /* NULL is fine */
+struct xy_core *xy_server_core(struct xy_server *server);
+enum xy_exit xy_server_start(struct xy_server *server); /* all threads */
+/* Until SIGTERM or SIGINT; then drains: GOODBYE to all clients, at most 5 s, less with a second
+ * signal. */
+enum xy_exit xy_server_wait(struct xy_server *server);
+void xy_server_stop(struct xy_server *server); /* joins all threads */
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/status.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "core/connection.h"
+#include "core/router.h"
+#include "core/worker.h"
+#include "kernel/session.h"
+
+const char *xy_counter_text(enum xy_counter counter)
+{
+	static const char *const text[] = {
+#define X(name, text) [XY_COUNT_##name] = text,
+		XY_COUNTERS(X)
+#undef X
+	};
+
+	return text[counter];
+}
+
+static json_t *hex(uint64_t id)
+{
+	char text[17];
+
+	snprintf(text, sizeof(text), "%016" PRIx64, id);
+	return json_string(text);
+}
+
+static json_t *kernel_of(const struct xy_session *session)
+{
+	static const char *const text[] = {
+#define X(name, text, why) [XY_REASON_##name] = text,
+		XY_REASONS(X)
+#undef X
+	};
+	json_t *reasons = json_object();
+
+	for (unsigned r = 0; r < XY_REASON_COUNT; r++)
+		if (xy_session_reason(session, r))
+			json_object_set_new(reasons, text[r],
+					    json_integer((json_int_t)xy_session_reason(session, r)));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "frames",
+			 (json_int_t)session->frames, "bytes", (json_int_t)session->bytes, "sends",
+			 (json_int_t)session->sends, "passed", (json_int_t)session->passed,
+			 "received", (json_int_t)session->sent_frames, "outstanding",
+			 (json_int_t)xy_session_outstanding(session), "reasons", reasons);
+}
+
+static json_t *connection_of(const struct xy_connection *connection)
+{
+	const struct xy_peer *peer = connection->peer;
+	json_t *json = json_pack(
+		"{s:o, s:s, s:s, s:s, s:b, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:I, s:b, s:i, s:i}",
+		"endpoint", hex(peer->endpoint), "name", peer->name, "peer", connection->address,
+		"kind", connection->is_unix ? "unix" : "tcp", "lane", connection->lane, "in",
+		"frames", (json_int_t)connection->frames_in, "bytes",
+		(json_int_t)connection->bytes_in, "out", "frames",
+		(json_int_t)connection->frames_out, "bytes", (json_int_t)connection->bytes_out,
+		"queued_bytes",
+		(json_int_t)(xy_pipe_length(connection->data) + xy_pipe_length(connection->control)),
+		"dropped", (json_int_t)connection->dropped, "waiting",
+		!xy_list_empty(&connection->braked), "subscriptions",
+		(int)connection->subscriptions, "topics", (int)connection->topics);
+
+	if (!json)
+		return NULL;
+	json_object_set_new(json, "slot",
+			    connection->lane ? json_integer(peer->slot.slot) : json_null());
+	json_object_set_new(json, "kernel",
+			    connection->lane ? kernel_of(peer->session) : json_null());
+	return json;
+}
+
+static void worker_add(const struct xy_worker *worker, json_t *json)
+{
+	json_t *connections = json_object_get(json, "connections");
+	struct xy_connection *connection;
+
+	json_array_append_new(
+		json_object_get(json, "loops"),
+		json_pack("{s:s, s:i, s:I}", "name", worker->name, "connections",
+			  (int)atomic_load(&worker->load), "rounds",
+			  (json_int_t)xy_loop_rounds(worker->loop)));
+	xy_list_each(connection, &worker->connections, of_worker)
+		if (connection->state < XY_CONNECTION_LINGER)
+			json_array_append_new(connections, connection_of(connection));
+}
+
+static json_t *kernel_path(const struct xy_core *core)
+{
+	const struct xy_kernel *kernel = core->kernel;
+
+	if (!kernel)
+		return json_pack("{s:b, s:s}", "active", 0, "reason", core->kernel_why);
+	return json_pack("{s:b, s:s, s:s, s:s?, s:s?, s:i, s:i}", "active", 1, "reason", "",
+			 "cgroup", xy_kernel_cgroup(kernel), "pins", xy_kernel_pins(kernel),
+			 "pins_why", xy_kernel_pins_why(kernel), "slots",
+			 (int)xy_kernel_slots(kernel), "flows", (int)xy_kernel_flows(kernel));
+}
+
+static json_t *core_of(const struct xy_core *core)
+{
+	json_t *counters = json_object(), *listen = json_array();
+
+	for (unsigned c = 0; c < XY_COUNTER_COUNT; c++)
+		json_object_set_new(counters, xy_counter_text(c),
+				    json_integer((json_int_t)atomic_load(&core->counter[c])));
+	for (unsigned l = 0; l < core->listens; l++)
+		json_array_append_new(listen, json_string(core->listen[l]));
+	return json_pack("{s:s, s:s, s:i, s:I, s:b, s:o, s:o, s:[], s:[], s:o}", "instance",
+			 core->instance, "version", XY_VERSION, "pid", (int)getpid(), "uptime_ms",
+			 (json_int_t)(xy_clock_ms() - core->started_ms), "draining",
+			 (int)atomic_load(&core->draining), "listen", listen, "kernel_path",
+			 kernel_path(core), "loops", "connections", "counters", counters);
+}
+
+static void status_run(struct xy_task *task)
+{
+	struct xy_status *status = xy_container_of(task, struct xy_status, task);
+	struct xy_core *core = status->core;
+
+	if (status->stop < core->workers) {
+		worker_add(core->worker[status->stop], status->json);
+	} else if (status->stop == core->workers) {
+		xy_router_describe(core->router, status->json);
+	} else {
+		status->done(status, status->context);
+		return;
+	}
+	status->stop++;
+	xy_loop_post(status->stop < core->workers    ? core->worker[status->stop]->loop
+		     : status->stop == core->workers ? xy_router_loop(core->router)
+						     : status->home,
+		     task);
+}
+
+int xy_status_take(struct xy_core *core, struct xy_loop *home,
+		   void (*done)(struct xy_status *status, void *context), void *context,
+		   struct xy_status **ret_status)
+{
+	struct xy_status *status = calloc(1, sizeof(*status));
+
+	if (!status)
+		return -ENOMEM;
+	status->json = core_of(core);
+	if (!status->json) {
+		free(status);
+		return -ENOMEM;
+	}
+	status->task = (struct xy_task){.name = "status", .run = status_run};
+	status->core = core;
+	status->home = home;
+	status->done = done;
+	status->context = context;
+	*ret_status = status;
+	xy_loop_post(core->worker[0]->loop, &status->task);
+	return 0;
+}
+
+void xy_status_free(struct xy_status *status)
+{
+	if (!status)
+		return;
+	json_decref(status->json);
+	free(status);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/connection.h"
+
+static void look_again_run(struct xy_task *task)
+{
+	struct xy_worker *worker = xy_container_of(task, struct xy_worker, look_again);
+
+	atomic_store_explicit(&worker->look_again_posted, false, memory_order_seq_cst);
+	xy_brake_look_again(worker);
+}
+
+void xy_worker_look_again(struct xy_worker *worker)
+{
+	if (!atomic_exchange_explicit(&worker->look_again_posted, true, memory_order_seq_cst))
+		xy_loop_post(worker->loop, &worker->look_again);
+}
+
+static void brake_timer_expired(struct xy_timer *timer)
+{
+	xy_brake_look_again(xy_container_of(timer, struct xy_worker, brake_timer));
+}
+
+/* What the events and tasks of this turn left to do: input of publishers that may go on, output of
+ * everybody who got something, memory of those who are gone. */
+static bool turn_end(struct xy_loop *loop, void *context)
+{
+	struct xy_worker *worker = context;
+	struct xy_connection *connection, *after;
+	struct xy_list ready;
+
+	(void)loop;
+	xy_list_init(&ready);
+	while ((connection = xy_list_first(&worker->ready, struct xy_connection, ready))) {
+		xy_list_remove(&connection->ready);
+		xy_list_add_tail(&ready, &connection->ready);
+	}
+	while ((connection = xy_list_first(&ready, struct xy_connection, ready))) {
+		xy_list_remove(&connection->ready);
+		xy_inbound_ready(connection);
+	}
+	while ((connection = xy_list_first(&worker->dirty, struct xy_connection, dirty))) {
+		xy_list_remove(&connection->dirty);
+		xy_outbound_send(connection);
+	}
+	xy_list_each_safe(connection, after, &worker->dead, of_worker)
+		xy_connection_free(connection);
+	return !xy_list_empty(&worker->ready);
+}
+
+static void *worker_thread(void *context)
+{
+	struct xy_worker *worker = context;
+
+	xy_rcu_register_thread();
+	xy_loop_run(worker->loop);
+	xy_rcu_unregister_thread();
+	return NULL;
+}
+
+int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_worker)
+{
+	struct xy_worker *worker = calloc(1, sizeof(*worker));
+	struct xy_loop_options options = {.turn_end = turn_end, .context = worker};
+	int error = -ENOMEM;
+
+	if (!worker)
+		return -ENOMEM;
+	worker->core = core;
+	worker->index = index;
+	snprintf(worker->name, sizeof(worker->name), "loop-%u", index);
+	options.name = worker->name;
+	xy_list_init(&worker->connections);
+	xy_list_init(&worker->dirty);
+	xy_list_init(&worker->braked);
+	xy_list_init(&worker->ready);
+	xy_list_init(&worker->dead);
+	worker->brake_timer = (struct xy_timer){.name = "brake", .expired = brake_timer_expired};
+	worker->look_again = (struct xy_task){.name = "look again", .run = look_again_run};
+	worker->pool = xy_pool_new(NULL);
+	if (!worker->pool)
+		goto err_free;
+	error = xy_deliveries_init(&worker->deliveries, core->max_connections);
+	if (error)
+		goto err_free;
+	error = xy_loop_new(&options, &worker->loop);
+	if (error)
+		goto err_free;
+	*ret_worker = worker;
+	return 0;
+
+err_free:
+	xy_worker_free(worker);
+	return error;
+}
+
+void xy_worker_free(struct xy_worker *worker)
+{
+	if (!worker)
+		return;
+	xy_loop_free(worker->loop);
+	xy_deliveries_free(&worker->deliveries);
+	xy_pool_free(worker->pool);
+	free(worker);
+}
+
+int xy_worker_start(struct xy_worker *worker)
+{
+	return -pthread_create(&worker->thread, NULL, worker_thread, worker);
+}
+
+static void ending_post(struct xy_worker *worker, void (*run)(struct xy_task *task))
+{
+	worker->ending = (struct xy_task){.name = "ending", .run = run};
+	xy_loop_post(worker->loop, &worker->ending);
+}
+
+static void drain_run(struct xy_task *task)
+{
+	struct xy_worker *worker = xy_container_of(task, struct xy_worker, ending);
+	struct xy_connection *connection, *after;
+
+	xy_list_each_safe(connection, after, &worker->connections, of_worker)
+		xy_connection_drain(connection);
+}
+
+static void shut_run(struct xy_task *task)
+{
+	struct xy_worker *worker = xy_container_of(task, struct xy_worker, ending);
+	struct xy_connection *connection, *after;
+
+	xy_list_each_safe(connection, after, &worker->connections, of_worker)
+		xy_connection_close(connection, "the proxy ends");
+}
+
+static void stop_run(struct xy_task *task)
+{
+	xy_loop_stop(xy_container_of(task, struct xy_worker, ending)->loop);
+}
+
+void xy_worker_drain(struct xy_worker *worker)
+{
+	ending_post(worker, drain_run);
+}
+
+void xy_worker_shut(struct xy_worker *worker)
+{
+	ending_post(worker, shut_run);
+}
+
+bool xy_worker_idle(const struct xy_worker *worker)
+{
+	return atomic_load(&worker->load) == 0 && atomic_load(&worker->asked) == 0;
+}
+
+void xy_worker_stop(struct xy_worker *worker)
+{
+	ending_post(worker, stop_run);
+	pthread_join(worker->thread, NULL);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A worker: one loop, its thread, and the connections it owns.
+ *
+ * Everything below is the worker's thread's alone, but for what says otherwise.
+ */
+#ifndef XY_CORE_WORKER_H
+#define XY_CORE_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "core/core.h"
+#include "core/delivery.h"
+#include "io/loop.h"
+#include <xylem/pipe.h>
+
+struct xy_worker {
+	struct xy_core *core;
+	struct xy_loop *loop;
+	unsigned index;
+	char name[16];
+	pthread_t thread;
+	_Atomic(uint32_t) load;  /* connections; added by the acceptor, subtracted here */
+	_Atomic(uint32_t) asked; /* requests at the router and answers under way */
+
+	struct xy_pool *pool;
+	struct xy_list connections; /* struct xy_connection.of_worker */
+	struct xy_list dirty;       /* struct xy_connection.dirty: something to send this turn */
+	struct xy_list braked;      /* struct xy_connection.braked: waiting for room of receivers */
+	struct xy_list ready;       /* struct xy_connection.ready: more input than one turn may take */
+	struct xy_list dead;        /* closed in this turn: memory to free at its end */
+	struct xy_timer brake_timer;
+	struct xy_task look_again;         /* posted by any thread when receivers made room … */
+	_Atomic(bool) look_again_posted;   /* … at most once at a time */
+	struct xy_task ending; /* drain, shut or stop, one after the other; main posts it */
+	struct xy_deliveries deliveries;
+};
+
+int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_worker);
+void xy_worker_free(struct xy_worker *worker);
+int xy_worker_start(struct xy_worker *worker);
+/* The end, by main, in this order. Drain: GOODBYE to all. Shut: closes all. Stop: when no worker has
+ * anything to do any more; joins. */
+void xy_worker_drain(struct xy_worker *worker);
+void xy_worker_shut(struct xy_worker *worker);
+bool xy_worker_idle(const struct xy_worker *worker); /* no connections, no requests under way */
+void xy_worker_stop(struct xy_worker *worker);
+/* Any thread: the worker's braked publishers look at their receivers again. */
+void xy_worker_look_again(struct xy_worker *worker);
+
+#endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "edge/admin.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/list.h"
+#include "core/core.h"
+#include "core/status.h"
+#include "io/loop.h"
+#include "io/net.h"
+
+#define REQUEST_MAX  4096
+#define SESSIONS_MAX 32
+#define IDLE_MS      10000 /* of a client that asks nothing or reads nothing */
+
+struct xy_admin {
+	struct xy_core *core;
+	struct xy_loop *loop;
+	pthread_t thread;
+	struct xy_watch listener;
+	struct xy_task stop;
+	struct xy_list sessions;
+	unsigned count;
+	unsigned asked; /* statuses under way: they come back to this loop */
+	bool stopping;
+};
+
+struct session {
+	struct xy_watch watch;
+	struct xy_timer timer;
+	struct xy_list list;
+	struct xy_admin *admin;
+	bool asked, gone; /* a status is under way; the client left meanwhile */
+	char request[REQUEST_MAX];
+	size_t got;
+	char *answer;
+	size_t length, sent;
+};
+
+static void session_free(struct session *session)
+{
+	xy_timer_stop(&session->timer);
+	xy_loop_unwatch(session->admin->loop, &session->watch);
+	close(session->watch.fd);
+	xy_list_remove(&session->list);
+	session->admin->count--;
+	free(session->answer);
+	free(session);
+}
+
+/* A status that is under way comes back to the session, which must be there. */
+static void session_close(struct session *session)
+{
+	if (!session->asked) {
+		session_free(session);
+		return;
+	}
+	session->gone = true;
+	xy_loop_rewatch(session->admin->loop, &session->watch, 0);
+}
+
+static void session_write(struct session *session)
+{
+	ssize_t sent = send(session->watch.fd, session->answer + session->sent,
+			    session->length - session->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+		session_close(session);
+		return;
+	}
+	if (sent > 0)
+		session->sent += (size_t)sent;
+	if (session->sent < session->length) {
+		xy_loop_rewatch(session->admin->loop, &session->watch, EPOLLOUT);
+		return;
+	}
+	free(session->answer);
+	session->answer = NULL;
+	xy_loop_rewatch(session->admin->loop, &session->watch, EPOLLIN);
+}
+
+/* Takes the reference. */
+static void session_answer(struct session *session, json_t *json)
+{
+	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+	json_decref(json);
+	if (!text || asprintf(&session->answer, "%s\n", text) < 0) {
+		session->answer = NULL;
+		free(text);
+		session_close(session);
+		return;
+	}
+	free(text);
+	session->length = strlen(session->answer);
+	session->sent = 0;
+	session_write(session);
+}
+
+static void status_done(struct xy_status *status, void *context)
+{
+	struct session *session = context;
+	json_t *json = json_incref(status->json);
+
+	xy_status_free(status);
+	session->asked = false;
+	if (--session->admin->asked == 0 && session->admin->stopping)
+		xy_loop_stop(session->admin->loop);
+	if (session->gone) {
+		json_decref(json);
+		session_free(session);
+		return;
+	}
+	session_answer(session, json);
+}
+
+static void session_request(struct session *session, const char *line, size_t length)
+{
+	json_t *json = json_loadb(line, length, 0, NULL);
+	const char *request = json_string_value(json_object_get(json, "request"));
+	struct xy_admin *admin = session->admin;
+	struct xy_status *status;
+
+	if (request && strcmp(request, "status") == 0) {
+		session->asked = true;
+		admin->asked++;
+		xy_loop_rewatch(admin->loop, &session->watch, 0);
+		if (xy_status_take(admin->core, admin->loop, status_done, session, &status)) {
+			session->asked = false;
+			admin->asked--;
+			session_answer(session, json_pack("{s:s}", "error", "out of memory"));
+		}
+	} else if (request && strcmp(request, "ready") == 0) {
+		session_answer(session, json_pack("{s:b}", "ready",
+						  !atomic_load(&admin->core->draining)));
+	} else {
+		session_answer(session,
+			       json_pack("{s:s}", "error",
+					 "a line is {\"request\":\"status\"} or {\"request\":\"ready\"}"));
+	}
+	json_decref(json);
+}
+
+static void session_read(struct session *session)
+{
+	char line[REQUEST_MAX], *end;
+	ssize_t got = recv(session->watch.fd, session->request + session->got,
+			   sizeof(session->request) - session->got, MSG_DONTWAIT);
+	size_t length;
+
+	if (got <= 0) {
+		if (got == 0 || (errno != EAGAIN && errno != EINTR))
+			session_close(session);
+		return;
+	}
+	session->got += (size_t)got;
+	xy_timer_start(session->admin->loop, &session->timer, IDLE_MS);
+	end = memchr(session->request, '\n', session->got);
+	if (!end) {
+		if (session->got == sizeof(session->request))
+			session_close(session);
+		return;
+	}
+	length = (size_t)(end - session->request);
+	memcpy(line, session->request, length);
+	session->got -= length + 1;
+	memmove(session->request, end + 1, session->got);
+	session_request(session, line, length);
+}
+
+static void session_ready(struct xy_watch *watch, uint32_t events)
+{
+	struct session *session = xy_container_of(watch, struct session, watch);
+
+	if (session->gone)
+		return;
+	if (session->answer)
+		session_write(session);
+	else if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		session_read(session);
+}
+
+static void session_expired(struct xy_timer *timer)
+{
+	session_close(xy_container_of(timer, struct session, timer));
+}
+
+static void listener_ready(struct xy_watch *watch, uint32_t events)
+{
+	struct xy_admin *admin = xy_container_of(watch, struct xy_admin, listener);
+	struct session *session;
+	int fd;
+
+	(void)events;
+	if (xy_net_accept(watch->fd, NULL, &fd))
+		return;
+	session = admin->count < SESSIONS_MAX ? calloc(1, sizeof(*session)) : NULL;
+	if (!session) {
+		close(fd);
+		return;
+	}
+	session->admin = admin;
+	session->watch = (struct xy_watch){.fd = fd, .name = "admin", .ready = session_ready};
+	session->timer = (struct xy_timer){.name = "admin", .expired = session_expired};
+	xy_list_init(&session->list);
+	xy_list_add_tail(&admin->sessions, &session->list);
+	admin->count++;
+	xy_timer_start(admin->loop, &session->timer, IDLE_MS);
+	if (xy_loop_watch(admin->loop, &session->watch, EPOLLIN))
+		session_free(session);
+}
+
+int xy_admin_new(const char *path, struct xy_admin **ret_admin, char *why, size_t why_size)
+{
+	struct xy_admin *admin = calloc(1, sizeof(*admin));
+	struct xy_loop_options options = {.name = "admin"};
+	struct xy_address address = {0};
+	char text[sizeof("unix:") + 4096];
+	int error = -ENOMEM;
+
+	if (!admin)
+		goto err_why;
+	xy_list_init(&admin->sessions);
+	admin->listener = (struct xy_watch){.fd = -1, .name = "admin", .ready = listener_ready};
+	error = xy_loop_new(&options, &admin->loop);
+	if (error)
+		goto err_free;
+	snprintf(text, sizeof(text), "unix:%s", path);
+	error = xy_address_parse(text, &address, 1, why, why_size);
+	if (error < 0) {
+		xy_admin_free(admin);
+		return error;
+	}
+	error = xy_net_listen(&address, 16, &admin->listener.fd);
+	if (error)
+		goto err_free;
+	if (chmod(path, 0600)) {
+		error = -errno;
+		goto err_free;
+	}
+	*ret_admin = admin;
+	return 0;
+
+err_free:
+	xy_admin_free(admin);
+err_why:
+	snprintf(why, why_size, "cannot open the admin socket %s: %s", path, strerror(-error));
+	return error;
+}
+
+void xy_admin_free(struct xy_admin *admin)
+{
+	struct session *session, *after;
+
+	if (!admin)
+		return;
+	xy_list_each_safe(session, after, &admin->sessions, list)
+		session_free(session);
+	xy_net_unlisten(admin->listener.fd);
+	xy_loop_free(admin->loop);
+	free(admin);
+}
+
+static void *admin_thread(void *context)
+{
+	struct xy_admin *admin = context;
+
+	xy_loop_run(admin->loop);
+	return NULL;
+}
+
+int xy_admin_start(struct xy_admin *admin, struct xy_core *core)
+{
+	int error;
+
+	admin->core = core;
+	error = xy_loop_watch(admin->loop, &admin->listener, EPOLLIN);
+	return error ? error : -pthread_create(&admin->thread, NULL, admin_thread, admin);
+}
+
+static void stop_run(struct xy_task *task)
+{
+	struct xy_admin *admin = xy_container_of(task, struct xy_admin, stop);
+
+	admin->stopping = true;
+	if (!admin->asked)
+		xy_loop_stop(admin->loop);
+}
+
+void xy_admin_stop(struct xy_admin *admin)
+{
+	admin->stop = (struct xy_task){.name = "stop", .run = stop_run};
+	xy_loop_post(admin->loop, &admin->stop);
+	pthread_join(admin->thread, NULL);
+}
+
+struct xy_loop *xy_admin_loop(struct xy_admin *admin)
+{
+	return admin->loop;
+}

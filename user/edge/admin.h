@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The admin socket: a UNIX socket, mode 0600, that answers JSON lines with JSON lines.
+ *
+ *   {"request":"status"}   the whole state (core/status.h)
+ *   {"request":"ready"}    {"ready":true} when the proxy takes connections
+ *
+ * Anything else is answered with {"error":…}. One thread of its own.
+ */
+#ifndef XY_EDGE_ADMIN_H
+#define XY_EDGE_ADMIN_H
+
+#include <stddef.h>
+
+struct xy_admin;
+struct xy_core;
+struct xy_loop;
+
+/* -errno with a sentence in why. The path is replaced when nobody listens on it. */
+int xy_admin_new(const char *path, struct xy_admin **ret_admin, char *why, size_t why_size);
+void xy_admin_free(struct xy_admin *admin); /* removes the path */
+int xy_admin_start(struct xy_admin *admin, struct xy_core *core);
+void xy_admin_stop(struct xy_admin *admin); /* and join */
+struct xy_loop *xy_admin_loop(struct xy_admin *admin);
+
+#endif

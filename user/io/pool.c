@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR BSD-2-Clause */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "io/pipe_internal.h"
+
+#define SEGMENT_SIZE_DEFAULT (64 * 1024)
+#define CACHED_MAX_DEFAULT   64
+/* A link is 1/2000 of a segment; so many are kept that a pool's whole cache of segments can be in
+ * use in small slices. */
+#define LINKS_CACHED_MAX     4096
+/* A partial segment with less room than this share of its size is not worth keeping. */
+#define PARTIAL_SHARE        16
+
+static atomic_size_t total_bytes;
+
+size_t xy_pool_total_bytes(void)
+{
+	return atomic_load_explicit(&total_bytes, memory_order_relaxed);
+}
+
+static struct xy_segment *segment_new(uint32_t size)
+{
+	size_t align = _Alignof(struct xy_segment);
+	size_t bytes = (sizeof(struct xy_segment) + size + align - 1) & ~(align - 1);
+	struct xy_segment *segment = aligned_alloc(align, bytes);
+
+	if (!segment)
+		return NULL;
+	atomic_init(&segment->references, 1);
+	segment->size = size;
+	segment->next = NULL;
+	atomic_fetch_add_explicit(&total_bytes, size, memory_order_relaxed);
+	return segment;
+}
+
+static void segment_free(struct xy_segment *segment)
+{
+	atomic_fetch_sub_explicit(&total_bytes, segment->size, memory_order_relaxed);
+	free(segment);
+}
+
+void xy_segment_release(struct xy_segment *segment, struct xy_pool *pool)
+{
+	/* The sole holder needs no atomic subtraction: nobody is left who could add. */
+	if (!xy_segment_sole(segment) &&
+	    atomic_fetch_sub_explicit(&segment->references, 1, memory_order_acq_rel) != 1)
+		return;
+	if (!pool || segment->size != pool->segment_size || pool->cached >= pool->cached_max) {
+		segment_free(segment);
+		return;
+	}
+	atomic_store_explicit(&segment->references, 1, memory_order_relaxed);
+	segment->next = pool->cache;
+	pool->cache = segment;
+	pool->cached++;
+}
+
+/* ---- pool ---------------------------------------------------------------------------------- */
+
+struct xy_pool *xy_pool_new(const struct xy_pool_options *options)
+{
+	struct xy_pool_options given = {0};
+	struct xy_pool *pool;
+
+	if (options) {
+		if (options->size < sizeof(options->size)) {
+			errno = EINVAL;
+			return NULL;
+		}
+		memcpy(&given, options, xy_min(options->size, sizeof(given)));
+	}
+	pool = calloc(1, sizeof(*pool));
+	if (!pool)
+		return NULL;
+	pool->segment_size = given.segment_size ? given.segment_size : SEGMENT_SIZE_DEFAULT;
+	pool->cached_max = given.cached_max ? given.cached_max : CACHED_MAX_DEFAULT;
+	return pool;
+}
+
+static void partial_drop(struct xy_pool *pool)
+{
+	struct xy_segment *partial = pool->partial;
+
+	if (!partial)
+		return;
+	pool->partial = NULL;
+	xy_segment_release(partial, pool);
+}
+
+void xy_pool_trim(struct xy_pool *pool, uint32_t keep)
+{
+	partial_drop(pool);
+	while (pool->cached > keep) {
+		struct xy_segment *segment = pool->cache;
+
+		pool->cache = segment->next;
+		pool->cached--;
+		segment_free(segment);
+	}
+	while (pool->links) {
+		struct xy_link *link = pool->links;
+
+		pool->links = link->next;
+		free(link);
+	}
+	pool->links_cached = 0;
+}
+
+void xy_pool_free(struct xy_pool *pool)
+{
+	if (!pool)
+		return;
+	xy_pool_trim(pool, 0);
+	free(pool);
+}
+
+void xy_pool_stats(const struct xy_pool *pool, struct xy_pool_stats *ret)
+{
+	*ret = (struct xy_pool_stats){
+		.rented = pool->rented,
+		.created = pool->created,
+		.cached = pool->cached + (pool->partial && xy_segment_sole(pool->partial)),
+	};
+}
+
+/* ---- links --------------------------------------------------------------------------------- */
+
+int xy_links_prepare(struct xy_pool *pool, uint32_t count)
+{
+	while (pool->links_cached < count) {
+		struct xy_link *link = malloc(sizeof(*link));
+
+		if (!link)
+			return -ENOMEM;
+		link->next = pool->links;
+		pool->links = link;
+		pool->links_cached++;
+	}
+	return 0;
+}
+
+struct xy_link *xy_link_get(struct xy_pool *pool)
+{
+	struct xy_link *link = pool->links;
+
+	pool->links = link->next;
+	pool->links_cached--;
+	return link;
+}
+
+void xy_link_put(struct xy_pool *pool, struct xy_link *link)
+{
+	if (pool->links_cached >= LINKS_CACHED_MAX) {
+		free(link);
+		return;
+	}
+	link->next = pool->links;
+	pool->links = link;
+	pool->links_cached++;
+}
+
+struct xy_link *xy_link_rent(struct xy_pool *pool, size_t need)
+{
+	struct xy_segment *segment = pool->partial;
+	uint32_t used = 0;
+	struct xy_link *link;
+
+	if (need > UINT32_MAX) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (xy_links_prepare(pool, 1) < 0) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (segment && !xy_segment_sole(segment))
+		used = pool->partial_used;
+	if (segment && need <= segment->size - used) {
+		pool->partial = NULL;
+	} else if (need <= pool->segment_size && pool->cache) {
+		segment = pool->cache;
+		pool->cache = segment->next;
+		pool->cached--;
+		used = 0;
+	} else {
+		segment = segment_new(xy_max((uint32_t)need, pool->segment_size));
+		if (!segment) {
+			errno = ENOMEM;
+			return NULL;
+		}
+		pool->created++;
+		used = 0;
+	}
+	pool->rented++;
+	link = xy_link_get(pool);
+	*link = (struct xy_link){.segment = segment, .start = used, .end = used, .owned = true};
+	return link;
+}
+
+void xy_link_release(struct xy_pool *pool, struct xy_link *link)
+{
+	struct xy_segment *segment = link->segment;
+	uint32_t room = segment->size - link->end;
+
+	if (link->owned && segment->size == pool->segment_size &&
+	    room >= segment->size / PARTIAL_SHARE && !xy_segment_sole(segment) &&
+	    (!pool->partial || pool->partial->size - pool->partial_used < room)) {
+		partial_drop(pool);
+		pool->partial = segment;
+		pool->partial_used = link->end;
+		return;
+	}
+	xy_segment_release(segment, pool);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of the kernel side share.
+ */
+#ifndef XY_KERNEL_INTERNAL_H
+#define XY_KERNEL_INTERNAL_H
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernel/kernel.h"
+
+struct bpf_link;
+struct ring_buffer;
+struct xylem_bpf;
+
+/* ---- cgroup.c ---- */
+
+/* Opens a cgroup v2 directory; NULL = the root of the v2 mount, wherever it is. -ENOENT, -ENOTDIR,
+ * -EINVAL: is none. ret_path has PATH_MAX bytes. */
+int xy_cgroup_open(const char *path, int *ret_fd, char *ret_path, char *why, size_t why_size);
+
+/* ---- grace.c ---- */
+
+/* Two ways to wait until all program runs are over that had started before. */
+struct xy_grace {
+	bool membarrier;
+	int outer, inner; /* a map in a map, where membarrier is refused; else -1 */
+};
+
+int xy_grace_open(struct xy_grace *grace, bool membarrier);
+void xy_grace_close(struct xy_grace *grace);
+void xy_grace_wait(const struct xy_grace *grace);
+
+/* ---- load.c ---- */
+
+/* Programs and maps of the wanted sizes, or of smaller ones where memory may not be locked; sk_msg
+ * programs are attached to their maps. */
+int xy_load(const struct xy_kernel_options *options, struct xylem_bpf **ret_bpf, char *why,
+	    size_t why_size);
+
+/* ---- pins.c ---- */
+
+/* A directory below a bpffs with the data maps of an instance. */
+struct xy_pins {
+	char directory[PATH_MAX]; /* "" = unpinned, and … */
+	char why[256];            /* … this is why */
+};
+
+void xy_pins_make(struct xy_pins *pins, const char *bpffs, const char *instance,
+		  const struct xylem_bpf *bpf);
+void xy_pins_remove(struct xy_pins *pins);
+
+/* ---- slots.c ---- */
+
+enum xy_slot_use {
+	XY_SLOT_FREE,
+	XY_SLOT_USED,
+	XY_SLOT_RETIRED, /* waits for its grace period */
+};
+
+struct xy_slots {
+	pthread_mutex_t lock;
+	uint32_t size;
+	uint32_t *free; /* a ring of the free ones, the one that has been free longest first */
+	uint32_t head, count;
+	uint8_t *use; /* enum xy_slot_use, by slot */
+};
+
+int xy_slots_open(struct xy_slots *slots, uint32_t size);
+void xy_slots_close(struct xy_slots *slots);
+
+/* ---- kernel.c ---- */
+
+struct xy_kernel {
+	struct xylem_bpf *bpf;
+	struct bpf_link *population; /* sock_ops on the cgroup */
+	struct ring_buffer *ring;
+	struct xy_control *control;
+	struct xy_session *session;
+	struct xy_slots slots;
+	struct xy_grace grace;
+	struct xy_pins pins;
+	uint64_t window;
+	uint32_t flows;
+	int claims_fd, flows_fd, lane_of_fd, proxy_sockets_fd;
+	char cgroup[PATH_MAX];
+	void (*mark)(const struct xy_pressure *pressure, void *context); /* of the current read */
+	void *mark_context;
+};
+
+__attribute__((format(printf, 3, 4))) void xy_why(char *why, size_t size, const char *format, ...);
+
+#endif

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <xylem/wire.h>
+
+#include "base/clock.h"
+#include "kernel/internal.h"
+#include "xylem.skel.h"
+
+void xy_why(char *why, size_t size, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(why, size, format, arguments);
+	va_end(arguments);
+}
+
+static size_t sessions_size(const struct xy_kernel *kernel)
+{
+	return kernel->slots.size * sizeof(struct xy_session);
+}
+
+static int map_memory(const struct bpf_map *map, size_t size, void **ret_memory)
+{
+	void *memory;
+
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	*ret_memory = memory;
+	return 0;
+}
+
+static int pressure_mark(void *context, void *data, size_t size)
+{
+	struct xy_kernel *kernel = context;
+
+	if (size >= sizeof(struct xy_pressure))
+		kernel->mark(data, kernel->mark_context);
+	return 0;
+}
+
+static void control_fill(struct xy_kernel *kernel, const struct xy_kernel_options *options)
+{
+	struct xy_control *control = kernel->control;
+
+	memcpy(control->listener, options->listener,
+	       options->listeners * sizeof(*options->listener));
+	control->listeners = options->listeners;
+	control->slots = kernel->slots.size;
+	control->pid = (uint32_t)getpid();
+	control->max_message = options->max_message ? options->max_message : XY_MESSAGE_MAX_DEFAULT;
+	xy_kernel_beat(kernel);
+	xy_kernel_redirect_switch(kernel, true);
+}
+
+static int population_attach(struct xy_kernel *kernel, int cgroup)
+{
+	struct bpf_link *link;
+
+	link = bpf_program__attach_cgroup(kernel->bpf->progs.client_established, cgroup);
+	if (!link)
+		return -errno;
+	kernel->population = link;
+	return 0;
+}
+
+int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **ret_kernel,
+		   char *why, size_t why_size)
+{
+	struct xy_kernel *kernel;
+	int cgroup, error;
+
+	if (!options->instance || options->listeners > XY_LISTENERS_MAX) {
+		xy_why(why, why_size, "an instance has a name and at most %d plain-TCP listeners",
+		       XY_LISTENERS_MAX);
+		return -EINVAL;
+	}
+	kernel = calloc(1, sizeof(*kernel));
+	if (!kernel) {
+		xy_why(why, why_size, "out of memory");
+		return -ENOMEM;
+	}
+	kernel->window = options->window;
+	error = xy_cgroup_open(options->cgroup, &cgroup, kernel->cgroup, why, why_size);
+	if (error)
+		goto err_free;
+	error = xy_load(options, &kernel->bpf, why, why_size);
+	if (error)
+		goto err_cgroup;
+	kernel->claims_fd = bpf_map__fd(kernel->bpf->maps.claims);
+	kernel->flows_fd = bpf_map__fd(kernel->bpf->maps.flows);
+	kernel->lane_of_fd = bpf_map__fd(kernel->bpf->maps.lane_of);
+	kernel->proxy_sockets_fd = bpf_map__fd(kernel->bpf->maps.proxy_sockets);
+	kernel->flows = bpf_map__max_entries(kernel->bpf->maps.flows);
+
+	xy_why(why, why_size, "out of memory");
+	error = xy_slots_open(&kernel->slots, bpf_map__max_entries(kernel->bpf->maps.sessions));
+	if (error)
+		goto err_bpf;
+	error = map_memory(kernel->bpf->maps.control, sizeof(*kernel->control),
+			   (void **)&kernel->control);
+	if (error)
+		goto err_slots;
+	error = map_memory(kernel->bpf->maps.sessions, sessions_size(kernel),
+			   (void **)&kernel->session);
+	if (error)
+		goto err_control;
+	kernel->ring = ring_buffer__new(bpf_map__fd(kernel->bpf->maps.pressure), pressure_mark,
+					kernel, NULL);
+	if (!kernel->ring) {
+		error = -errno;
+		xy_why(why, why_size, "ring buffer: %s", strerror(-error));
+		goto err_sessions;
+	}
+	error = xy_grace_open(&kernel->grace, true);
+	if (error) {
+		xy_why(why, why_size, "no way to wait for running programs: %s", strerror(-error));
+		goto err_ring;
+	}
+	control_fill(kernel, options);
+	error = population_attach(kernel, cgroup);
+	if (error) {
+		xy_why(why, why_size, "cannot attach to cgroup %s: %s", kernel->cgroup,
+		       strerror(-error));
+		goto err_grace;
+	}
+	xy_pins_make(&kernel->pins, options->bpffs, options->instance, kernel->bpf);
+	close(cgroup);
+	if (why_size)
+		why[0] = '\0';
+	*ret_kernel = kernel;
+	return 0;
+
+err_grace:
+	xy_grace_close(&kernel->grace);
+err_ring:
+	ring_buffer__free(kernel->ring);
+err_sessions:
+	munmap(kernel->session, sessions_size(kernel));
+err_control:
+	munmap(kernel->control, sizeof(*kernel->control));
+err_slots:
+	xy_slots_close(&kernel->slots);
+err_bpf:
+	xylem_bpf__destroy(kernel->bpf);
+err_cgroup:
+	close(cgroup);
+err_free:
+	free(kernel);
+	return error;
+}
+
+void xy_kernel_close(struct xy_kernel *kernel)
+{
+	if (!kernel)
+		return;
+	bpf_link__destroy(kernel->population);
+	/* Programs and maps live on through the clients' sockets (K12): let them pass everything.
+	 */
+	xy_kernel_redirect_switch(kernel, false);
+	__atomic_store_n(&kernel->control->heartbeat, 0, __ATOMIC_RELAXED);
+	xy_pins_remove(&kernel->pins);
+	xy_grace_close(&kernel->grace);
+	ring_buffer__free(kernel->ring);
+	munmap(kernel->session, sessions_size(kernel));
+	munmap(kernel->control, sizeof(*kernel->control));
+	xy_slots_close(&kernel->slots);
+	xylem_bpf__destroy(kernel->bpf);
+	free(kernel);
+}
+
+const char *xy_kernel_cgroup(const struct xy_kernel *kernel)
+{
+	return kernel->cgroup;
+}
+
+const char *xy_kernel_pins(const struct xy_kernel *kernel)
+{
+	return kernel->pins.directory[0] ? kernel->pins.directory : NULL;
+}
+
+const char *xy_kernel_pins_why(const struct xy_kernel *kernel)
+{
+	return kernel->pins.why;
+}
+
+uint32_t xy_kernel_slots(const struct xy_kernel *kernel)
+{
+	return kernel->slots.size;
+}
+
+uint32_t xy_kernel_flows(const struct xy_kernel *kernel)
+{
+	return kernel->flows;
+}
+
+const struct xy_control *xy_kernel_control(const struct xy_kernel *kernel)
+{
+	return kernel->control;
+}
+
+void xy_kernel_beat(struct xy_kernel *kernel)
+{
+	__atomic_store_n(&kernel->control->heartbeat, xy_clock_ns(), __ATOMIC_RELAXED);
+}
+
+void xy_kernel_redirect_switch(struct xy_kernel *kernel, bool on)
+{
+	__atomic_store_n(&kernel->control->redirect, on, __ATOMIC_RELAXED);
+}
+
+void xy_kernel_grace(struct xy_kernel *kernel)
+{
+	xy_grace_wait(&kernel->grace);
+}
+
+int xy_kernel_pressure_fd(const struct xy_kernel *kernel)
+{
+	return ring_buffer__epoll_fd(kernel->ring);
+}
+
+int xy_kernel_pressure_read(struct xy_kernel *kernel,
+			    void (*mark)(const struct xy_pressure *pressure, void *context),
+			    void *context)
+{
+	int read;
+
+	kernel->mark = mark;
+	kernel->mark_context = context;
+	read = ring_buffer__consume(kernel->ring);
+	return read < 0 ? read : 0;
+}

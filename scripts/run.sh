@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE=1
 
 instance=run-$$
 work='' cgroup='' pins=''
-proxies=() pids=()
+proxies=()
 failures=0 checked=0
 
 say() { printf '%s\n' "$*"; }
@@ -46,10 +46,12 @@ end() {
 }
 
 cleanup() {
-	local result=$?
+	local result=$? running
 	trap - EXIT INT TERM HUP
-	end "${pids[@]}"
-	end "${proxies[@]}"
+	# Only what still runs: a pid that was waited for may be somebody else's by now.
+	mapfile -t running < <(jobs -rp)
+	[[ -n $cgroup ]] && mapfile -t -O ${#running[@]} running <"$cgroup/cgroup.procs"
+	end "${running[@]}"
 	if [[ -n $cgroup && -d $cgroup ]]; then
 		# A process leaves its cgroup when it is reaped, which may be after its parent saw it end.
 		for _ in {1..100}; do
@@ -60,7 +62,8 @@ cleanup() {
 	fi
 	local left
 	for left in "/run/xylem/$instance"*.sock ${pins:+"$pins"}; do
-		[[ -e $left ]] && say "run: left behind: $left" >&2 && result=1
+		# Only a proxy that died leaves them.
+		[[ -e $left ]] && say "run: left behind, removed: $left" >&2 && rm -rf "$left" && result=1
 	done
 	if [[ -n $work ]]; then
 		if [[ $result != 0 && -n ${RUN_KEEP:-} ]]; then
@@ -81,7 +84,6 @@ start() {
 		exec timeout "$LIMIT" "$XYLEM" "$@" --name "$name"
 	) </dev/null 2>"$work/$name.err" &
 	started=$!
-	pids+=("$started")
 }
 
 # finish PID NAME: the client must end well.
@@ -170,7 +172,6 @@ done
 		python3 $REPORT slowly 24000000 >"$work/text.slow"
 ) </dev/null &
 slow=$!
-pids+=("$slow")
 for i in 1 2 3; do
 	start "fan-$i" sub --count "$fan_lines" --output "$work/fan.$i" fan.out
 	subs+=("$started")

@@ -30,7 +30,7 @@ struct env_options {
 
 struct env {
 	struct xy_kernel *kernel;
-	const struct xy_control *control;
+	struct xy_control *control;
 	struct sockaddr_storage address; /* of the listener */
 	socklen_t address_length;
 	int listener;
@@ -60,6 +60,8 @@ struct frame {
 /* Skips the running test with the reason when programs cannot be loaded here (fails it under CI),
  * else opens an environment. */
 struct env *env_open(const struct env_options *options);
+/* A heartbeat that outlasts the test, on however slow a machine; env_open() gives one. */
+void env_beat(struct env *env);
 void env_close(struct env *env);
 
 /* ---- clients ---- */

@@ -33,7 +33,7 @@ struct proxy {
 	pid_t pid;
 	int log; /* memfd with its standard error */
 	uint16_t port;
-	char instance[32], server[32], unix_address[64], unix_path[64];
+	char instance[32], server[32], unix_address[80], unix_path[64];
 };
 
 uint64_t test_now_ms(void)
@@ -141,15 +141,22 @@ void proxy_check(const struct proxy *proxy)
 
 /* ---- start ----------------------------------------------------------------------------------- */
 
-static bool takes_connections(const struct sockaddr *address, socklen_t length)
+/* The listeners exist before the programs are loaded and the threads run, so that a connection is
+ * not enough: something must answer on it. An empty frame is answered with an error. */
+static bool answers(const struct sockaddr *address, socklen_t length)
 {
 	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool connected;
+	struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+	uint8_t header[XY_HEADER_SIZE] = {0};
+	bool answered;
 
 	assert_true(fd >= 0);
-	connected = connect(fd, address, length) == 0;
+	answered = connect(fd, address, length) == 0 &&
+		   send(fd, header, sizeof(header), MSG_NOSIGNAL) == sizeof(header) &&
+		   poll(&pollfd, 1, TEST_TIMEOUT_MS) == 1 &&
+		   recv(fd, header, sizeof(header), 0) == sizeof(header);
 	close(fd);
-	return connected;
+	return answered;
 }
 
 static bool is_ready(const struct proxy *proxy)
@@ -160,15 +167,17 @@ static bool is_ready(const struct proxy *proxy)
 	struct sockaddr_un local = {.sun_family = AF_UNIX};
 
 	memcpy(local.sun_path, proxy->unix_path, strlen(proxy->unix_path));
-	return takes_connections((struct sockaddr *)&tcp, sizeof(tcp)) &&
-	       takes_connections((struct sockaddr *)&local, sizeof(local));
+	return answers((struct sockaddr *)&tcp, sizeof(tcp)) &&
+	       answers((struct sockaddr *)&local, sizeof(local));
 }
 
 static void exec_proxy(const struct proxy *proxy, const char *const *more)
 {
 	const char *argv[ARGUMENTS_MAX + 1] = {
-		proxy_binary(),  "serve",	  "--listen",	   proxy->server,
-		"--listen",	 proxy->unix_address, "--instance", proxy->instance,
+		proxy_binary(),  "serve",
+		"--listen",      proxy->server,
+		"--listen",      proxy->unix_address,
+		"--instance",    proxy->instance,
 		"--kernel-path", proxy->kernel_path == KERNEL_PATH_ON ? "on" : "off",
 	};
 	int count = 10;
@@ -409,8 +418,8 @@ int proxy_run_group_both(const char *name, const struct CMUnitTest *tests, size_
 		group_kernel_path = (enum kernel_path)path;
 		snprintf(title, sizeof(title), "%s, kernel path %s", name, word);
 		print_message("---- %s ----\n", title);
-		failures += _cmocka_run_group_tests(title, tests, count, group_setup,
-						    group_teardown);
+		failures +=
+			_cmocka_run_group_tests(title, tests, count, group_setup, group_teardown);
 	}
 	return failures;
 }

@@ -28,9 +28,9 @@ enum kernel_path {
 struct proxy;
 
 /* Puts this process into a network namespace and a cgroup of its own (once; its children inherit
- * both) and starts `xylem serve` with a TCP and a UNIX listener; returns when both take
- * connections. `arguments`: more options for serve, NULL-terminated; NULL = none. Returns NULL, after
- * saying why, only if the kernel path is on and the proxy says that this machine has none. */
+ * both) and starts `xylem serve` with a TCP and a UNIX listener; returns when both answer.
+ * `arguments`: more options for serve, NULL-terminated; NULL = none. Returns NULL, after saying
+ * why, only if the kernel path is on and the proxy says that this machine has none. */
 struct proxy *proxy_start(enum kernel_path kernel_path, const char *const *arguments);
 /* SIGTERM, then waits. Fails when the proxy does not end by itself with status 0, or when it left a
  * sanitizer's report. NULL is fine. */
@@ -58,7 +58,7 @@ void proxy_print_log(const struct proxy *proxy);
 /* Runs the tests twice, with the kernel path off and on, each time against one proxy that all of
  * them share: *state is the struct proxy. $XYLEM_KERNEL_PATH = "on" or "off" runs that half only.
  * Returns the number of failures. */
-#define proxy_run_both(tests, arguments)                                                           \
+#define proxy_run_both(tests, arguments) \
 	proxy_run_group_both(#tests, tests, sizeof(tests) / sizeof((tests)[0]), arguments)
 int proxy_run_group_both(const char *name, const struct CMUnitTest *tests, size_t count,
 			 const char *const *arguments);

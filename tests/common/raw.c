@@ -117,6 +117,29 @@ struct raw *raw_open(const struct proxy *proxy)
 	return raw;
 }
 
+/* ---- bindings -------------------------------------------------------------------------------- */
+
+static bool is_bound(const struct raw *raw, uint64_t topic)
+{
+	for (unsigned i = 0; i < raw->bound_count; i++)
+		if (raw->bound[i].topic == topic)
+			return true;
+	return false;
+}
+
+static void binding_keep(struct raw *raw, uint64_t topic, const char *subject)
+{
+	struct raw_binding *binding = &raw->bound[raw->bound_count];
+
+	if (is_bound(raw, topic))
+		fail_msg("this client has been told of %s before", subject);
+	assert_true(raw->bound_count < RAW_BINDINGS_MAX);
+	assert_in_range(strlen(subject), 1, XY_SUBJECT_MAX);
+	binding->topic = topic;
+	strcpy(binding->subject, subject);
+	raw->bound_count++;
+}
+
 /* ---- out ------------------------------------------------------------------------------------- */
 
 struct xy_frame raw_header(const struct raw *raw, uint8_t type)
@@ -186,18 +209,14 @@ uint64_t raw_request(struct raw *raw, uint8_t type, uint64_t target, const char 
 	return answer->header.target;
 }
 
-static void binding_note(struct raw *raw, uint64_t topic)
-{
-	assert_true(raw->bound_count < RAW_BINDINGS_MAX);
-	raw->bound[raw->bound_count++] = topic;
-}
-
 uint64_t raw_declare(struct raw *raw, const char *subject)
 {
 	uint64_t topic = raw_request(raw, XY_DECLARE, 0, subject);
 
 	assert_int_not_equal(topic, 0);
-	binding_note(raw, topic);
+	/* One that subscribes to it may have had its BINDING already. */
+	if (!is_bound(raw, topic))
+		binding_keep(raw, topic, subject);
 	return topic;
 }
 
@@ -283,7 +302,7 @@ static void pong_send(struct raw *raw)
 
 /* The next frame that is not the proxy's housekeeping, or is of the type wanted. Its type is 0 when
  * there is none. */
-static enum raw_result next_frame(struct raw *raw, uint8_t wanted)
+static void next_frame(struct raw *raw, uint8_t wanted)
 {
 	for (;;) {
 		enum raw_result result = raw_read(raw, TEST_TIMEOUT_MS);
@@ -292,16 +311,18 @@ static enum raw_result next_frame(struct raw *raw, uint8_t wanted)
 		if (result != RAW_FRAME) {
 			raw->frame.header.type = 0;
 			raw->frame.payload[0] = 0;
-			return result;
+			return;
 		}
 		if (type == XY_SYNC_WANTED)
 			raw->sync_wanted++;
 		if (type == wanted)
-			return result;
-		if (type == XY_PING && !raw->silent)
+			return;
+		if (type == XY_BINDING)
+			binding_keep(raw, raw->frame.header.target, (char *)raw->frame.payload);
+		else if (type == XY_PING && !raw->silent)
 			pong_send(raw);
 		else if (type != XY_SYNC_WANTED)
-			return result;
+			return;
 	}
 }
 
@@ -320,23 +341,9 @@ const struct raw_frame *raw_expect(struct raw *raw, uint8_t type)
 	return &raw->frame;
 }
 
-static bool is_bound(const struct raw *raw, uint64_t topic)
-{
-	for (unsigned i = 0; i < raw->bound_count; i++)
-		if (raw->bound[i] == topic)
-			return true;
-	return false;
-}
-
 const struct raw_frame *raw_expect_data(struct raw *raw)
 {
-	while (next_frame(raw, XY_DATA) == RAW_FRAME && raw->frame.header.type == XY_BINDING) {
-		assert_false(is_bound(raw, raw->frame.header.target));
-		binding_note(raw, raw->frame.header.target);
-	}
-	if (raw->frame.header.type != XY_DATA)
-		fail_msg("%s instead of DATA: %.200s", type_seen(raw),
-			 (const char *)raw->frame.payload);
+	raw_expect(raw, XY_DATA);
 	if ((raw->frame.header.flags & XY_DIRECT) == 0 && !is_bound(raw, raw->frame.header.target))
 		fail_msg("DATA of a topic before its BINDING");
 	return &raw->frame;
@@ -393,8 +400,7 @@ void raw_expect_silence(struct raw *raw)
 
 	ping.correlation = ++raw->correlation;
 	raw_send_frame(raw, ping, "fence", 5);
-	while (next_frame(raw, XY_PONG) == RAW_FRAME && raw->frame.header.type == XY_BINDING)
-		binding_note(raw, raw->frame.header.target);
+	next_frame(raw, XY_PONG);
 	if (raw->frame.header.type != XY_PONG)
 		fail_msg("%s instead of silence: %.200s", type_seen(raw),
 			 (const char *)raw->frame.payload);

@@ -3,8 +3,8 @@
  * A client that speaks the protocol by hand: any bytes out, one frame at a time in.
  *
  * Every function fails the running cmocka test when it cannot do what it says. Waits end after
- * TEST_TIMEOUT_MS. PINGs of the proxy are answered and SYNC_WANTED is noted while a frame is awaited,
- * unless that is the frame awaited. All clients of a test are closed by raw_close_all().
+ * TEST_TIMEOUT_MS. PINGs of the proxy are answered and SYNC_WANTED is noted while a frame is
+ * awaited, unless that is the frame awaited. All clients of a test are closed by raw_close_all().
  */
 #ifndef TEST_RAW_H
 #define TEST_RAW_H
@@ -21,8 +21,13 @@
 
 struct raw_frame {
 	struct xy_frame header;
-	size_t length; /* of the payload */
+	size_t length;                       /* of the payload */
 	uint8_t payload[XY_PAYLOAD_MAX + 1]; /* a zero follows */
+};
+
+struct raw_binding {
+	uint64_t topic;
+	char subject[XY_SUBJECT_MAX + 1];
 };
 
 struct raw {
@@ -32,7 +37,7 @@ struct raw {
 	bool lane; /* as the last SYNCED said */
 	unsigned sync_wanted;
 	uint64_t syncs, correlation, consumed;
-	uint64_t bound[RAW_BINDINGS_MAX]; /* topics that this client was told of */
+	struct raw_binding bound[RAW_BINDINGS_MAX]; /* topics that this client was told of */
 	unsigned bound_count;
 	bool silent; /* leave PINGs unanswered */
 	struct raw_frame frame;
@@ -83,7 +88,7 @@ enum raw_result { RAW_FRAME, RAW_CLOSED, RAW_TIMEOUT };
 enum raw_result raw_read(struct raw *raw, uint64_t timeout_ms);
 /* The next frame is of this type. Valid until the next frame is read. */
 const struct raw_frame *raw_expect(struct raw *raw, uint8_t type);
-/* The next DATA; BINDINGs before it are taken, and it must belong to one or be DIRECT. */
+/* The next DATA; it must be DIRECT, or of a topic that this client has been told of. */
 const struct raw_frame *raw_expect_data(struct raw *raw);
 /* The next DATA has this text as its payload. */
 void raw_expect_text(struct raw *raw, const char *text);
@@ -92,7 +97,7 @@ void raw_expect_text(struct raw *raw, const char *text);
 const struct raw_frame *raw_expect_error(struct raw *raw, enum xy_error error);
 /* Nothing but the end of the stream (or RST) follows. */
 void raw_expect_closed(struct raw *raw);
-/* Everything that the proxy sent before it answered a PING is BINDING: no DATA, no ERROR. A
+/* The proxy sent no DATA and no ERROR before it answered a PING. A
  * publisher that has SYNCed before makes this a proof that nothing of it is on its way. */
 void raw_expect_silence(struct raw *raw);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A network namespace and a cgroup of the test's own, so that tests run side by side on any machine.
+ * A network namespace and a cgroup of the test's own, so that tests run side by side on any
+ * machine.
  */
 #ifndef TEST_SANDBOX_H
 #define TEST_SANDBOX_H

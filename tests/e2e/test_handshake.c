@@ -5,10 +5,11 @@
 #include "common/proxy.h"
 #include "common/raw.h"
 
-static const uint8_t not_hello[] = {0,      XY_WELCOME, XY_SYNC,      XY_SYNCED, XY_SYNC_WANTED,
-				    XY_DECLARE, XY_BINDING, XY_SUBSCRIBE, XY_UNSUBSCRIBE, XY_OK,
-				    XY_ERROR,   XY_DATA,    XY_ACK,       XY_PING,   XY_PONG,
-				    XY_GOODBYE, 17,         255};
+static const uint8_t not_hello[] = {
+	0,          XY_WELCOME, XY_SYNC,      XY_SYNCED,      XY_SYNC_WANTED,
+	XY_DECLARE, XY_BINDING, XY_SUBSCRIBE, XY_UNSUBSCRIBE, XY_OK,
+	XY_ERROR,   XY_DATA,    XY_ACK,       XY_PING,        XY_PONG,
+	XY_GOODBYE, 17,         255};
 
 static void test_welcome_has_every_member(void **state)
 {
@@ -43,7 +44,9 @@ static void test_hello_with_unknown_members_is_taken(void **state)
 {
 	struct raw *raw = raw_connect(*state);
 
-	raw_hello(raw, "{\"later\":[{\"x\":1}],\"name\":\"\\u00e9\",\"library\":\"raw/1\",\"ack\":true}");
+	raw_hello(
+		raw,
+		"{\"later\":[{\"x\":1}],\"name\":\"\\u00e9\",\"library\":\"raw/1\",\"ack\":true}");
 	raw_sync(raw);
 }
 
@@ -180,6 +183,7 @@ static void test_client_that_does_not_sync_first_works_without_lane(void **state
 static void test_unix_socket_works_without_lane(void **state)
 {
 	struct raw *local = raw_connect_unix(*state), *tcp = raw_open(*state);
+	uint64_t out, in = raw_declare(tcp, "local.in");
 
 	raw_hello(local, RAW_HELLO);
 	assert_false(local->welcome.lane);
@@ -187,8 +191,9 @@ static void test_unix_socket_works_without_lane(void **state)
 	assert_false(local->lane);
 	raw_subscribe_to(local, "local.in");
 	raw_subscribe_to(tcp, "local.out");
-	raw_publish(local, raw_declare(local, "local.out"), 1, "out");
-	raw_publish(tcp, raw_declare(tcp, "local.in"), 1, "in");
+	out = raw_declare(local, "local.out");
+	raw_publish(local, out, 1, "out");
+	raw_publish(tcp, in, 1, "in");
 	raw_expect_text(tcp, "out");
 	raw_expect_text(local, "in");
 }
@@ -203,8 +208,8 @@ static void test_nothing_is_sent_between_welcome_and_first_frame(void **state)
 	data.flags = XY_DIRECT;
 	data.target = raw->endpoint;
 	raw_send_frame(sender, data, "early", 5);
-	/* Whether an endpoint exists before its client has spoken is the proxy's choice. A PING behind
-	 * the message tells which one it made. */
+	/* Whether an endpoint exists before its client has spoken is the proxy's choice. A PING
+	 * behind the message tells which one it made. */
 	data = raw_header(sender, XY_PING);
 	raw_send_frame(sender, data, NULL, 0);
 	refused = raw_read(sender, TEST_TIMEOUT_MS) == RAW_FRAME &&

@@ -13,6 +13,7 @@
 
 #include <bpf/bpf.h>
 
+#include "base/clock.h"
 #include "common/kernel_env.h"
 #include "kernel/internal.h"
 
@@ -53,9 +54,7 @@ static void sync_in_company(struct world *world)
 
 static void deadman(struct world *world)
 {
-	struct xy_control *control = (struct xy_control *)world->env->control;
-
-	control->heartbeat -= 2 * XY_HEARTBEAT_STALE_NS;
+	world->env->control->heartbeat = xy_clock_ns() - 2 * XY_HEARTBEAT_STALE_NS;
 	add(world, FRAME(.payload = 10));
 }
 
@@ -422,6 +421,7 @@ static const struct row {
 static void world_open(struct world *world, struct env *env)
 {
 	*world = (struct world){.env = env};
+	env_beat(env);
 	xy_kernel_redirect_switch(env->kernel, true);
 	client_open(env, &world->publisher);
 	client_open(env, &world->subscriber);

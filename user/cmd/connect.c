@@ -80,6 +80,8 @@ static void on_event(struct xy_client *client, enum xy_event event, void *contex
 	struct xy_connect *connect = context;
 	const char *name = connect->command->name;
 
+	if (connect->ending)
+		return;
 	switch (event) {
 	case XY_EVENT_DISCONNECTED:
 		fprintf(stderr, "xylem %s: connection lost%s\n", name,
@@ -194,6 +196,7 @@ int xy_connect_finish(struct xy_connect *connect)
 		xy_connect_wait(connect, -1, 0, -1);
 	}
 	/* Everything is handed on: a GOODBYE that is not answered loses nothing. */
+	connect->ending = true;
 	xy_client_drain(connect->client, GOODBYE_TIMEOUT_MS);
 	return connect->failed ? XY_CMD_FAILURE : XY_CMD_OK;
 }

@@ -18,6 +18,7 @@ struct xy_connect {
 	/* By xy_connect_open(). */
 	const struct xy_command *command;
 	struct xy_client *client;
+	bool ending; /* the connection's end is our own wish */
 	bool failed; /* the proxy reported an error that answers no call of ours */
 };
 

@@ -64,17 +64,17 @@ static struct totals totals_of(const json_t *status)
 	return totals;
 }
 
-static void show_kernel_path(const json_t *path)
+static void show_kernel_path(const json_t *path, uint64_t lanes, size_t flows)
 {
 	if (is(path, "active")) {
-		printf("Kernel path   on: cgroup %s, %s of %s slots in use, %s flows\n",
-		       text_of(path, "cgroup"), XY_COUNT(number_of(path, "slots_used")),
-		       XY_COUNT(number_of(path, "slots")), XY_COUNT(number_of(path, "flows")));
+		printf("Kernel path   on: cgroup %s, lanes %s of %s, flows %s of %s\n",
+		       text_of(path, "cgroup"), XY_COUNT(lanes), XY_COUNT(number_of(path, "slots")),
+		       XY_COUNT(flows), XY_COUNT(number_of(path, "flows")));
 		if (*text_of(path, "pins"))
 			printf("Pinned maps   %s\n", text_of(path, "pins"));
 		else
-			printf("Pinned maps   none%s%s\n", *text_of(path, "reason") ? ": " : "",
-			       text_of(path, "reason"));
+			printf("Pinned maps   none%s%s\n", *text_of(path, "pins_why") ? ": " : "",
+			       text_of(path, "pins_why"));
 	} else {
 		printf("Kernel path   off%s%s\n", *text_of(path, "reason") ? ": " : "",
 		       text_of(path, "reason"));
@@ -94,7 +94,10 @@ static void show_proxy(const json_t *status, const json_t *before, double second
 	json_array_foreach(json_object_get(status, "listen"), i, item)
 		list_add(list, json_string_value(item) ? json_string_value(item) : "");
 	printf("Listens on    %s\n", list);
-	show_kernel_path(json_object_get(status, "kernel_path"));
+	if (is(status, "draining"))
+		puts("State         shutting down");
+	show_kernel_path(json_object_get(status, "kernel_path"), now.lanes,
+			 json_array_size(json_object_get(status, "flows")));
 	*list = 0;
 	json_array_foreach(json_object_get(status, "loops"), i, item)
 	{
@@ -220,20 +223,36 @@ static void show_flows(const json_t *status)
 	xy_table_print(&table);
 }
 
+/* One row for each subject, group and policy; the proxy lists each subscription. */
 static void show_subscriptions(const json_t *status)
 {
+	json_t *counts = json_object(), *subscription, *count;
 	struct xy_table table;
-	json_t *subscription;
+	const char *key;
 	size_t i;
 
-	xy_table_init(&table, "SUBSCRIPTION", "GROUP", ">CONNECTIONS", NULL);
 	json_array_foreach(json_object_get(status, "subscriptions"), i, subscription)
 	{
-		xy_table_add(&table, "%s", text_of(subscription, "subject"));
-		xy_table_add(&table, "%s", text_of(subscription, "group"));
-		xy_table_add(&table, "%s", XY_COUNT(number_of(subscription, "connections")));
+		/* None of the three can hold a tab. */
+		char row[1024];
+
+		snprintf(row, sizeof(row), "%s\t%s\t%s", text_of(subscription, "subject"),
+			 text_of(subscription, "group"), text_of(subscription, "overflow"));
+		json_object_set_new(counts, row,
+				    json_integer((json_int_t)number_of(counts, row) + 1));
+	}
+	xy_table_init(&table, "SUBSCRIPTION", "GROUP", "OVERFLOW", ">CONNECTIONS", NULL);
+	json_object_foreach(counts, key, count)
+	{
+		const char *group = strchr(key, '\t') + 1, *overflow = strchr(group, '\t') + 1;
+
+		xy_table_add(&table, "%.*s", (int)(group - key) - 1, key);
+		xy_table_add(&table, "%.*s", (int)(overflow - group) - 1, group);
+		xy_table_add(&table, "%s", overflow);
+		xy_table_add(&table, "%s", XY_COUNT((uint64_t)json_integer_value(count)));
 	}
 	xy_table_print(&table);
+	json_decref(counts);
 }
 
 static void show_subjects(const json_t *status)

@@ -132,7 +132,8 @@ static int status_probe(struct status *status)
 		return 1;
 	if (xy_admin_ask(status->path, "status", (int)status->timeout_ms, &answer))
 		return 1;
-	ready = json_array_size(json_object_get(answer, "listen")) > 0;
+	ready = json_array_size(json_object_get(answer, "listen")) > 0 &&
+		!json_is_true(json_object_get(answer, "draining"));
 	json_decref(answer);
 	return ready ? 0 : 1;
 }

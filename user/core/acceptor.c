@@ -17,14 +17,14 @@
 #include "io/net.h"
 #include "proto/json.h"
 
-#define LISTENERS_MAX   64
-#define ACCEPTS_A_TURN  64
-#define HELLO_MAX       4096 /* bytes of its JSON */
-#define REST_MS         100  /* without descriptors: before the next attempt */
-#define LINGER_MS       1000
-#define SOCKET_BUFFER   (256 << 10)
-#define TOKENS_MAX      64
-#define BACKLOG         1024
+#define LISTENERS_MAX  64
+#define ACCEPTS_A_TURN 64
+#define HELLO_MAX      4096 /* bytes of its JSON */
+#define REST_MS        100  /* without descriptors: before the next attempt */
+#define LINGER_MS      1000
+#define SOCKET_BUFFER  (256 << 10)
+#define TOKENS_MAX     64
+#define BACKLOG        1024
 
 struct listener {
 	struct xy_watch watch;
@@ -61,7 +61,8 @@ struct greeting {
 	char address[XY_ADDRESS_TEXT_SIZE];
 };
 
-/* ---- saying no --------------------------------------------------------------------------------------- */
+/* ---- saying no
+ * --------------------------------------------------------------------------------------- */
 
 static void greeting_free(struct greeting *greeting)
 {
@@ -137,7 +138,8 @@ static void greeting_expired(struct xy_timer *timer)
 		refuse(greeting, XY_E_HELLO_TIMEOUT, "no HELLO within 5 seconds");
 }
 
-/* ---- saying yes -------------------------------------------------------------------------------------- */
+/* ---- saying yes
+ * -------------------------------------------------------------------------------------- */
 
 /* Takes the same time whichever byte differs, so that a token cannot be guessed byte by byte. */
 static bool token_equal(const char *known, const char *given)
@@ -275,7 +277,8 @@ static void greet(struct greeting *greeting, const struct xy_hello *hello)
 	xy_loop_post(peer->worker->loop, &handover->task);
 }
 
-/* ---- HELLO ------------------------------------------------------------------------------------------- */
+/* ---- HELLO
+ * ------------------------------------------------------------------------------------------- */
 
 static void hello_done(struct greeting *greeting)
 {
@@ -361,7 +364,8 @@ static void greeting_ready(struct xy_watch *watch, uint32_t events)
 	}
 }
 
-/* ---- accepting --------------------------------------------------------------------------------------- */
+/* ---- accepting
+ * --------------------------------------------------------------------------------------- */
 
 static void greeting_new(struct listener *listener, int fd, const struct xy_address *peer)
 {
@@ -429,7 +433,8 @@ static void listener_ready(struct xy_watch *watch, uint32_t events)
 	}
 }
 
-/* ---- set-up ------------------------------------------------------------------------------------------- */
+/* ---- set-up
+ * ------------------------------------------------------------------------------------------- */
 
 static int listener_open(struct xy_acceptor *acceptor, const char *text, char *why, size_t why_size)
 {
@@ -497,7 +502,7 @@ void xy_acceptor_free(struct xy_acceptor *acceptor)
 
 	if (!acceptor)
 		return;
-	xy_list_each_safe(greeting, after, &acceptor->greetings, list)
+	xy_list_each_safe (greeting, after, &acceptor->greetings, list)
 		greeting_close(greeting);
 	for (unsigned l = 0; l < acceptor->listeners; l++)
 		xy_net_unlisten(acceptor->listener[l].watch.fd);
@@ -523,8 +528,8 @@ unsigned xy_acceptor_listeners(const struct xy_acceptor *acceptor, struct xy_lis
 		listener[count] = (struct xy_listener){.family = address.any.sa_family,
 						       .port = xy_address_port(&address)};
 		if (address.any.sa_family == AF_INET)
-			memcpy(listener[count].addr, &((struct sockaddr_in *)&address.any)->sin_addr,
-			       4);
+			memcpy(listener[count].addr,
+			       &((struct sockaddr_in *)&address.any)->sin_addr, 4);
 		else
 			memcpy(listener[count].addr,
 			       &((struct sockaddr_in6 *)&address.any)->sin6_addr, 16);
@@ -551,7 +556,8 @@ int xy_acceptor_tokens(struct xy_acceptor *acceptor, const char *path, char *why
 
 	if (!file) {
 		error = -errno;
-		snprintf(why, why_size, "cannot read the token file %s: %s", path, strerror(-error));
+		snprintf(why, why_size, "cannot read the token file %s: %s", path,
+			 strerror(-error));
 		return error;
 	}
 	while (!error && fgets(line, sizeof(line), file)) {
@@ -575,10 +581,10 @@ int xy_acceptor_tokens(struct xy_acceptor *acceptor, const char *path, char *why
 		error = -ENODATA;
 	if (error)
 		snprintf(why, why_size, "the token file %s holds %s", path,
-			 error == -ENODATA   ? "no token: one a line"
-			 : error == -E2BIG   ? "more than 64 tokens"
-			 : error == -ENOMEM  ? "more than memory takes"
-					     : "a token of more than 512 bytes");
+			 error == -ENODATA  ? "no token: one a line"
+			 : error == -E2BIG  ? "more than 64 tokens"
+			 : error == -ENOMEM ? "more than memory takes"
+					    : "a token of more than 512 bytes");
 	return error;
 }
 

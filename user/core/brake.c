@@ -2,9 +2,10 @@
 /*
  * SYNC, and publishers that must wait for their receivers.
  *
- * A publisher on a lane waits by its own promise: it sends no DATA between SYNC and SYNCED, and goes
- * on reading and acking meanwhile, so that every wait ends. Any other publisher is made to wait: its
- * worker stops reading it. Either way it waits only for receivers under `block` that it feeds.
+ * A publisher on a lane waits by its own promise: it sends no DATA between SYNC and SYNCED, and
+ * goes on reading and acking meanwhile, so that every wait ends. Any other publisher is made to
+ * wait: its worker stops reading it. Either way it waits only for receivers under `block` that it
+ * feeds.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,14 +14,15 @@
 #include "core/notify.h"
 #include "kernel/session.h"
 
-#define LOOK_AGAIN_MS   5     /* progress on lanes may wake nobody here */
-#define WATCH_GAP_MS    100   /* nobody looked for so long: the stall watch starts afresh */
-#define THRESHOLD_FIRST 64    /* frames kept off the lane before a SYNC is worth it */
+#define LOOK_AGAIN_MS   5   /* progress on lanes may wake nobody here */
+#define WATCH_GAP_MS    100 /* nobody looked for so long: the stall watch starts afresh */
+#define THRESHOLD_FIRST 64  /* frames kept off the lane before a SYNC is worth it */
 #define THRESHOLD_LAST  65536
 /* A lane client is asked to pause; one that does not is stopped like any other beyond this. */
-#define CROWD_LIMIT (4 * XY_BUFFER_PAUSE)
+#define CROWD_LIMIT     (4 * XY_BUFFER_PAUSE)
 
-/* ---- waiting ------------------------------------------------------------------------------------ */
+/* ---- waiting ------------------------------------------------------------------------------------
+ */
 
 static int wait_add(struct xy_connection *connection, struct xy_peer *peer, uint32_t group,
 		    bool direct)
@@ -146,7 +148,7 @@ void xy_brake_look_again(struct xy_worker *worker)
 {
 	struct xy_connection *connection, *after;
 
-	xy_list_each_safe(connection, after, &worker->braked, braked) {
+	xy_list_each_safe (connection, after, &worker->braked, braked) {
 		waits_check(connection);
 		if (connection->wait_count)
 			continue;
@@ -174,7 +176,8 @@ void xy_brake_crowded(struct xy_connection *connection, struct xy_peer *receiver
 	wait_begin(connection);
 }
 
-/* ---- SYNC --------------------------------------------------------------------------------------- */
+/* ---- SYNC ---------------------------------------------------------------------------------------
+ */
 
 static void sync_wait_group(struct xy_connection *connection, const struct xy_group *group,
 			    uint32_t number)
@@ -253,7 +256,9 @@ void xy_brake_answer(struct xy_connection *connection)
 				 .flags = session ? XY_LANE : 0,
 				 .correlation = connection->sync_correlation};
 
-	if (!connection->sync_pending || connection->wait_count || !connection->attached)
+	/* With its flows in place the client's next DATA goes by the lane. */
+	if (!connection->sync_pending || connection->wait_count || connection->flows_asked ||
+	    !connection->attached)
 		return;
 	connection->sync_pending = false;
 	if (session) {
@@ -280,7 +285,8 @@ void xy_brake_handed(struct xy_connection *connection, uint32_t frames)
 		xy_session_barrier_add(session, frames);
 }
 
-/* ---- wanting one ---------------------------------------------------------------------------------- */
+/* ---- wanting one
+ * ---------------------------------------------------------------------------------- */
 
 void xy_brake_want(struct xy_connection *connection)
 {

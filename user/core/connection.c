@@ -14,7 +14,8 @@
 
 #define LINGER_MS 2000
 
-/* ---- input on and off ------------------------------------------------------------------------------ */
+/* ---- input on and off
+ * ------------------------------------------------------------------------------ */
 
 void xy_connection_rewatch(struct xy_connection *connection)
 {
@@ -52,7 +53,8 @@ void xy_connection_release(struct xy_connection *connection, enum xy_hold hold)
 		xy_list_add_tail(&connection->worker->ready, &connection->ready);
 }
 
-/* ---- timers ----------------------------------------------------------------------------------------- */
+/* ---- timers
+ * ----------------------------------------------------------------------------------------- */
 
 /* What the kernel moved counts as heard: a lane's DATA passes the proxy by. */
 static void heard_in_kernel(struct xy_connection *connection, uint64_t now)
@@ -109,7 +111,8 @@ static void retry_expired(struct xy_timer *timer)
 	xy_outbound_dirty(xy_container_of(timer, struct xy_connection, retry));
 }
 
-/* ---- life ------------------------------------------------------------------------------------------- */
+/* ---- life
+ * ------------------------------------------------------------------------------------------- */
 
 static void ready(struct xy_watch *watch, uint32_t events)
 {
@@ -219,8 +222,8 @@ void xy_connection_close(struct xy_connection *connection, const char *why)
 	xy_list_add_tail(&worker->dead, &connection->of_worker);
 }
 
-/* From here on input is discarded until the client closes; closing with input unread would be an RST
- * that can destroy what was said last. */
+/* From here on input is discarded until the client closes; closing with input unread would be an
+ * RST that can destroy what was said last. */
 static void linger(struct xy_connection *connection)
 {
 	connection->state = XY_CONNECTION_LINGER;

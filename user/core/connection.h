@@ -3,8 +3,8 @@
  * A connection: one client's socket, owned by one worker for its whole life.
  *
  * connection.c: life and death. inbound.c: bytes to frames to deliveries. request.c: what needs the
- * router. outbound.c: pipes to the socket or the lane. brake.c: SYNC, and publishers that must wait.
- * target.c: what a sender's targets stand for. All on the worker's thread.
+ * router. outbound.c: pipes to the socket or the lane. brake.c: SYNC, and publishers that must
+ * wait. target.c: what a sender's targets stand for. All on the worker's thread.
  */
 #ifndef XY_CORE_CONNECTION_H
 #define XY_CORE_CONNECTION_H
@@ -21,12 +21,12 @@
 #include "proto/frame.h"
 #include <xylem/pipe.h>
 
-#define XY_PROOFS_MAX 8           /* PINGs outstanding */
-#define XY_CONTROL_MAX (64u << 10) /* control frames that may wait, and stand beyond the window */
-#define XY_REQUESTS_MAX 256       /* of one connection at the router at once */
+#define XY_PROOFS_MAX   8           /* PINGs outstanding */
+#define XY_CONTROL_MAX  (64u << 10) /* control frames that may wait, and stand beyond the window */
+#define XY_REQUESTS_MAX 256         /* of one connection at the router at once */
 
 enum xy_connection_state {
-	XY_CONNECTION_FIRST,   /* WELCOME sent; waiting for the first frame, sending nothing */
+	XY_CONNECTION_FIRST, /* WELCOME sent; waiting for the first frame, sending nothing */
 	XY_CONNECTION_OPEN,
 	XY_CONNECTION_LEAVING, /* said GOODBYE: takes no DATA, gets the rest of what is under way */
 	XY_CONNECTION_LINGER,  /* told why it is closed; input is discarded until it closes */
@@ -48,7 +48,7 @@ struct xy_target {
 	struct xy_peer *peer;   /* DIRECT; one reference */
 	uint64_t asked;         /* route version for which a flow was asked for; DIRECT: 1 */
 	uint32_t epoch;         /* SYNC epoch (+ 1) in which it was used last */
-	bool refusing;          /* DIRECT that waited stall_ms in vain: refused until there is room */
+	bool refusing; /* DIRECT that waited stall_ms in vain: refused until there is room */
 	/* The member that gets the rest of a fragmented message. Only compared, never followed. */
 	const struct xy_peer *fragment_member;
 	uint64_t fragment_sequence;
@@ -75,13 +75,13 @@ struct xy_connection {
 	struct xy_list of_worker, dirty, braked, ready;
 	enum xy_connection_state state;
 	bool lane, is_unix;
-	bool attached, detached; /* the router knows it, has forgotten it */
-	bool draining;           /* the proxy wants to say GOODBYE */
+	bool attached, detached;     /* the router knows it, has forgotten it */
+	bool draining;               /* the proxy wants to say GOODBYE */
 	struct xy_request *farewell; /* the request that ends it; kept, so that it cannot fail */
 	bool goodbye_sent;
 
 	struct xy_pipe *in, *control, *data;
-	uint32_t partial;  /* bytes of a frame still to send after a short send; of control first */
+	uint32_t partial; /* bytes of a frame still to send after a short send; of control first */
 	bool partial_control;
 	uint32_t held_control, held_data; /* frames in the pipes */
 	uint32_t bindings;                /* of these, BINDINGs that count in `queued` */
@@ -94,15 +94,15 @@ struct xy_connection {
 	uint32_t directs;
 
 	/* SYNC. */
-	uint32_t epoch;      /* correlation of the last SYNC read */
-	uint32_t handed;     /* DATA frames of this epoch read and handed on */
-	bool sync_pending;   /* SYNCED is owed */
-	bool sync_wanted;    /* SYNC_WANTED is out */
+	uint32_t epoch;    /* correlation of the last SYNC read */
+	uint32_t handed;   /* DATA frames of this epoch read and handed on */
+	bool sync_pending; /* SYNCED is owed */
+	bool sync_wanted;  /* SYNC_WANTED is out */
 	uint64_t sync_correlation;
-	uint64_t frames_at_synced;  /* session.frames then */
-	uint64_t kept_off_seen;     /* frames that barrier and LOST had kept off the lane then */
+	uint64_t frames_at_synced; /* session.frames then */
+	uint64_t kept_off_seen;    /* frames that barrier and LOST had kept off the lane then */
 	uint64_t no_room_seen;
-	uint32_t sync_threshold;    /* frames kept off the lane before a SYNC is wanted */
+	uint32_t sync_threshold; /* frames kept off the lane before a SYNC is wanted */
 
 	struct xy_wait *waits;
 	uint32_t wait_count, wait_capacity;
@@ -115,14 +115,15 @@ struct xy_connection {
 	uint64_t heard_kernel; /* session.frames + sent_frames at the last look */
 	struct xy_timer retry; /* of a redirect that failed */
 	uint32_t requests;     /* at the router */
+	uint32_t flows_asked;  /* of these not counted: flows; SYNCED waits for them */
 
 	uint64_t frames_in, bytes_in, frames_out, bytes_out, dropped;
 	uint32_t topics, subscriptions;
 	char address[64];
 };
 
-/* Takes over an accepted, greeted socket; called by the acceptor's task on the worker. On failure the
- * descriptor is closed. peer->connection is set here. */
+/* Takes over an accepted, greeted socket; called by the acceptor's task on the worker. On failure
+ * the descriptor is closed. peer->connection is set here. */
 void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, bool is_unix,
 			const char *address);
 /* At once, without a word. Idempotent; the memory goes when the turn is over. */
@@ -147,7 +148,7 @@ void xy_request_frame(struct xy_connection *connection, const struct xy_frame *f
 		      const struct xy_cursor *payload);
 int xy_request_attach(struct xy_connection *connection);
 struct xy_request *xy_request_farewell(struct xy_peer *peer); /* made in time; NULL: no memory */
-void xy_request_detach(struct xy_connection *connection); /* once; cannot fail */
+void xy_request_detach(struct xy_connection *connection);     /* once; cannot fail */
 void xy_request_flow(struct xy_connection *connection, struct xy_target *target);
 
 /* outbound.c */
@@ -158,7 +159,7 @@ void xy_error_send(struct xy_connection *connection, enum xy_error error,
 void xy_outbound_deliver(struct xy_connection *connection, struct xy_chain *chain, uint32_t frames,
 			 enum xy_delivery_policy policy);
 void xy_outbound_binding(struct xy_connection *connection); /* one was just sent */
-void xy_outbound_dirty(struct xy_connection *connection); /* to be sent at the end of the turn */
+void xy_outbound_dirty(struct xy_connection *connection);   /* to be sent at the end of the turn */
 void xy_outbound_send(struct xy_connection *connection);
 void xy_outbound_drop(struct xy_connection *connection); /* everything, counted */
 bool xy_outbound_empty(const struct xy_connection *connection);

@@ -20,29 +20,29 @@
 #define XY_BUFFER_RESUME (128u << 10)
 
 /* Events that are nobody's fault but must not go unseen; shown by status. */
-#define XY_COUNTERS(X)                                                                    \
-	X(ACCEPTED, "accepted")                   /* connections taken */                 \
-	X(REFUSED, "refused")                     /* turned away: limit, HELLO, token */  \
-	X(LANES, "lanes")                         /* connections that became a lane */    \
-	X(ERRORS, "errors")                       /* ERROR frames sent */                 \
-	X(SLOW_CONSUMERS, "slow_consumers")       /* closed for making no progress */     \
-	X(NO_RECEIVER, "no_receiver")             /* DATA that nobody subscribes to */    \
-	X(OVERFLOW, "overflow_dropped")           /* frames dropped by a policy */        \
-	X(GONE, "receiver_gone")                  /* frames for a receiver that closed */ \
-	X(FLOWS, "flows_installed")                                                       \
-	X(FLOWS_REMOVED, "flows_removed")                                                 \
-	X(FLOWS_EVICTED, "flows_evicted")                                                 \
-	X(SYNC_WANTED, "sync_wanted")                                                     \
-	X(BRAKED, "braked")                       /* publishers that had to wait */       \
-	X(UNCOUNTED, "uncounted_frames")          /* K21: of epochs with more than the verdict saw */ \
-	X(REDIRECT_FAILED, "redirect_failed")     /* sends to a lane that will be retried */ \
+#define XY_COUNTERS(X)                                                                            \
+	X(ACCEPTED, "accepted")             /* connections taken */                               \
+	X(REFUSED, "refused")               /* turned away: limit, HELLO, token */                \
+	X(LANES, "lanes")                   /* connections that became a lane */                  \
+	X(ERRORS, "errors")                 /* ERROR frames sent */                               \
+	X(SLOW_CONSUMERS, "slow_consumers") /* closed for making no progress */                   \
+	X(NO_RECEIVER, "no_receiver")       /* DATA that nobody subscribes to */                  \
+	X(OVERFLOW, "overflow_dropped")     /* frames dropped by a policy */                      \
+	X(GONE, "receiver_gone")            /* frames for a receiver that closed */               \
+	X(FLOWS, "flows_installed")                                                               \
+	X(FLOWS_REMOVED, "flows_removed")                                                         \
+	X(FLOWS_EVICTED, "flows_evicted")                                                         \
+	X(SYNC_WANTED, "sync_wanted")                                                             \
+	X(BRAKED, "braked")                   /* publishers that had to wait */                   \
+	X(UNCOUNTED, "uncounted_frames")      /* K21: of epochs with more than the verdict saw */ \
+	X(REDIRECT_FAILED, "redirect_failed") /* sends to a lane that will be retried */          \
 	X(STUCK, "stuck_loops")
 
 enum xy_counter {
 #define X(name, text) XY_COUNT_##name,
 	XY_COUNTERS(X)
 #undef X
-	XY_COUNTER_COUNT,
+		XY_COUNTER_COUNT,
 };
 
 struct xy_worker;

@@ -58,7 +58,8 @@ static void parcel_run(struct xy_task *task)
 	struct xy_peer *peer = parcel->peer;
 
 	if (peer->connection)
-		xy_outbound_deliver(peer->connection, &parcel->chain, parcel->frames, parcel->policy);
+		xy_outbound_deliver(peer->connection, &parcel->chain, parcel->frames,
+				    parcel->policy);
 	else
 		delivery_lost(peer->worker, peer, &parcel->chain, parcel->frames);
 	xy_peer_put(peer);

@@ -3,10 +3,10 @@
  * Deliveries: frames on their way from the connection that read them to their receivers.
  *
  * A worker collects what one read turn of one sender yields, per receiver, as chains of shared
- * slices: one copy of the bytes serves every receiver. At the end of the turn each receiver gets its
- * share in one piece, directly when it lives on the same worker, else by a task to its loop. What is
- * posted counts in the receiver's `pending`, and in its lane's `queued`, before the sender's
- * `barrier_done` moves.
+ * slices: one copy of the bytes serves every receiver. At the end of the turn each receiver gets
+ * its share in one piece, directly when it lives on the same worker, else by a task to its loop.
+ * What is posted counts in the receiver's `pending`, and in its lane's `queued`, before the
+ * sender's `barrier_done` moves.
  */
 #ifndef XY_CORE_DELIVERY_H
 #define XY_CORE_DELIVERY_H

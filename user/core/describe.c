@@ -70,14 +70,14 @@ static json_t *flows(const struct xy_router *router)
 	json_t *list = json_array();
 	const struct xy_installed *flow;
 
-	xy_list_each(flow, &router->flows, by_age) {
+	xy_list_each (flow, &router->flows, by_age) {
 		if (json_array_size(list) >= LISTED_MAX)
 			break;
-		json_array_append_new(
-			list, json_pack("{s:o, s:o, s:s, s:i}", "from", hex(flow->sender->endpoint),
-					"target", hex(flow->key.target), "subject",
-					flow->topic ? flow->topic->subject : "", "members",
-					(int)flow->ends));
+		json_array_append_new(list, json_pack("{s:o, s:o, s:s, s:i}", "from",
+						      hex(flow->sender->endpoint), "target",
+						      hex(flow->key.target), "subject",
+						      flow->topic ? flow->topic->subject : "",
+						      "members", (int)flow->ends));
 	}
 	return list;
 }

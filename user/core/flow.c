@@ -30,7 +30,7 @@ void xy_flows_of_topic_remove(struct xy_router *router, struct xy_topic *topic)
 {
 	struct xy_installed *flow, *after;
 
-	xy_list_each_safe(flow, after, &topic->flows, of_topic)
+	xy_list_each_safe (flow, after, &topic->flows, of_topic)
 		flow_remove(router, flow);
 }
 
@@ -38,11 +38,12 @@ void xy_flows_of_peer_remove(struct xy_router *router, struct xy_peer *peer)
 {
 	struct xy_installed *flow, *after;
 
-	xy_list_each_safe(flow, after, &peer->flows_out, of_sender)
+	xy_list_each_safe (flow, after, &peer->flows_out, of_sender)
 		flow_remove(router, flow);
 	while (!xy_list_empty(&peer->flows_in))
-		flow_remove(router, xy_list_first(&peer->flows_in, struct xy_installed_end,
-						  of_receiver)->flow);
+		flow_remove(
+			router,
+			xy_list_first(&peer->flows_in, struct xy_installed_end, of_receiver)->flow);
 }
 
 static void flow_evict_oldest(struct xy_router *router)
@@ -60,7 +61,7 @@ static struct xy_installed *flow_find(const struct xy_peer *sender, const struct
 {
 	struct xy_installed *flow;
 
-	xy_list_each(flow, &sender->flows_out, of_sender)
+	xy_list_each (flow, &sender->flows_out, of_sender)
 		if (flow->key.target == key->target && flow->key.kind == key->kind)
 			return flow;
 	return NULL;
@@ -83,7 +84,7 @@ static uint32_t flow_resolve(const struct xy_router *router, const struct xy_req
 		*ret_topic = NULL;
 		return 1;
 	}
-	xy_list_each(declaration, &sender->declarations, of_peer) {
+	xy_list_each (declaration, &sender->declarations, of_peer) {
 		if (declaration->topic->id == request->target) {
 			*ret_topic = declaration->topic;
 			return xy_route_lanes(declaration->topic->route, sender, member);
@@ -155,7 +156,7 @@ static void pressure_mark(const struct xy_pressure *pressure, void *context)
 	if (pressure->marks & XY_PRESSURE_HALF)
 		xy_notify_prove(receiver);
 	if (pressure->marks & XY_PRESSURE_BRAKE)
-		xy_list_each(end, &receiver->flows_in, of_receiver)
+		xy_list_each (end, &receiver->flows_in, of_receiver)
 			xy_notify_brake(end->flow->sender);
 }
 

@@ -25,7 +25,8 @@ struct run {
 	uint32_t frames;
 };
 
-/* ---- routing ----------------------------------------------------------------------------------- */
+/* ---- routing -----------------------------------------------------------------------------------
+ */
 
 static void no_responders(struct xy_connection *connection, const struct xy_frame *frame)
 {
@@ -170,7 +171,8 @@ static void data_direct(struct xy_connection *connection, const struct xy_frame 
 		return;
 	}
 	target->refusing = false;
-	if (xy_deliver(connection->worker, target->peer, XY_DELIVER_DIRECT, cursor, frame->length, 1))
+	if (xy_deliver(connection->worker, target->peer, XY_DELIVER_DIRECT, cursor, frame->length,
+		       1))
 		xy_count(connection->worker->core, XY_COUNT_OVERFLOW, 1);
 	flow_ask(connection, target, NULL);
 }
@@ -197,7 +199,8 @@ static void data_frame(struct xy_connection *connection, struct run *run,
 		data_topic(connection, run, frame, cursor);
 }
 
-/* ---- frames ------------------------------------------------------------------------------------ */
+/* ---- frames ------------------------------------------------------------------------------------
+ */
 
 /* The client's first frame decides whether the connection is a lane (the claim ends with it). */
 static int first_frame(struct xy_connection *connection, const struct xy_frame *frame)
@@ -325,11 +328,11 @@ static void frames_read(struct xy_connection *connection)
 	xy_rcu_read_unlock();
 	connection->bytes_in += consumed;
 	/* A publisher that waits for room leaves frames here: they were not looked at. */
-	xy_pipe_advance(connection->in, consumed,
-			connection->holds ? consumed : view.length);
+	xy_pipe_advance(connection->in, consumed, connection->holds ? consumed : view.length);
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------- */
+/* ---- bytes -------------------------------------------------------------------------------------
+ */
 
 static void input_ended(struct xy_connection *connection, int error)
 {

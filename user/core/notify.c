@@ -21,7 +21,8 @@ struct message {
 	char subject[];
 };
 
-/* ---- notes: what may be said many times and is done once ------------------------------------------ */
+/* ---- notes: what may be said many times and is done once
+ * ------------------------------------------ */
 
 static void notes_run(struct xy_task *task)
 {
@@ -78,7 +79,8 @@ void xy_notify_room(struct xy_peer *receiver)
 	}
 }
 
-/* ---- messages: each with something of its own ------------------------------------------------------ */
+/* ---- messages: each with something of its own
+ * ------------------------------------------------------ */
 
 static struct message *message_new(struct xy_peer *peer, uint64_t target, const char *subject,
 				   const char *name, void (*run)(struct xy_task *task))
@@ -108,8 +110,8 @@ static void binding_run(struct xy_task *task)
 	struct xy_frame frame = {.type = XY_BINDING, .target = message->target};
 	struct xy_connection *connection = message->peer->connection;
 
-	if (connection && xy_control_send(connection, &frame, message->subject,
-					  strlen(message->subject)) == 0)
+	if (connection &&
+	    xy_control_send(connection, &frame, message->subject, strlen(message->subject)) == 0)
 		xy_outbound_binding(connection);
 	else if (message->peer->session)
 		xy_session_queued_sub(message->peer->session, 1);

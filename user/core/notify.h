@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the router tells the worker that owns a connection. Each call posts a task to the peer's loop
- * and returns; the router's thread only, in the order that matters to it.
+ * What the router tells the worker that owns a connection. Each call posts a task to the peer's
+ * loop and returns; the router's thread only, in the order that matters to it.
  */
 #ifndef XY_CORE_NOTIFY_H
 #define XY_CORE_NOTIFY_H

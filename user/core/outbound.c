@@ -3,8 +3,8 @@
  * From the pipes of a connection to its socket, or into its lane.
  *
  * Two pipes: control frames never wait for credit and go first; DATA waits. Both hold whole frames.
- * A socket takes what it can, and the rest of a frame cut by a short send goes before anything else.
- * A lane takes whole frames, at most 64 KiB of them in one send, or nothing (K1, K2, K22).
+ * A socket takes what it can, and the rest of a frame cut by a short send goes before anything
+ * else. A lane takes whole frames, at most 64 KiB of them in one send, or nothing (K1, K2, K22).
  */
 #include <errno.h>
 #include <string.h>
@@ -16,11 +16,12 @@
 #include "core/notify.h"
 #include "kernel/session.h"
 
-#define IOV_MAXIMUM  64
-#define SEND_BYTES   (256u << 10)
-#define RETRY_MS     5           /* between looks at a lane that has no room, or no memory */
+#define IOV_MAXIMUM 64
+#define SEND_BYTES  (256u << 10)
+#define RETRY_MS    5 /* between looks at a lane that has no room, or no memory */
 
-/* ---- control frames --------------------------------------------------------------------------- */
+/* ---- control frames ---------------------------------------------------------------------------
+ */
 
 int xy_control_send(struct xy_connection *connection, const struct xy_frame *frame,
 		    const void *payload, size_t length)
@@ -76,7 +77,8 @@ bool xy_outbound_empty(const struct xy_connection *connection)
 	return xy_pipe_length(connection->control) == 0 && xy_pipe_length(connection->data) == 0;
 }
 
-/* ---- DATA in ---------------------------------------------------------------------------------- */
+/* ---- DATA in ----------------------------------------------------------------------------------
+ */
 
 /* DATA has left the pipe, or never gets in. */
 static void data_gone(struct xy_connection *connection, size_t bytes, uint32_t frames)
@@ -207,7 +209,8 @@ static void bindings_sent(struct xy_connection *connection)
 	connection->bindings = 0;
 }
 
-/* ---- to a lane ---------------------------------------------------------------------------------- */
+/* ---- to a lane ----------------------------------------------------------------------------------
+ */
 
 /* One redirect of whole frames. 0, or -errno: nothing was sent. */
 static int lane_redirect(struct xy_connection *connection, const struct xy_cursor *cursor,
@@ -229,7 +232,8 @@ static int lane_redirect(struct xy_connection *connection, const struct xy_curso
 	return -errno;
 }
 
-/* Sends what fits into `room` from one pipe. Returns false when something is left that must wait. */
+/* Sends what fits into `room` from one pipe. Returns false when something is left that must wait.
+ */
 static bool lane_send(struct xy_connection *connection, struct xy_pipe *pipe, uint64_t room)
 {
 	bool data = pipe == connection->data;
@@ -273,7 +277,7 @@ static bool lane_send(struct xy_connection *connection, struct xy_pipe *pipe, ui
 		return false;
 	}
 	if (error) {
-		xy_log(XY_LOG_INFO, "lane-ended", "endpoint=%016lx error=%d",
+		xy_log(XY_LOG_DEBUG, "lane-ended", "endpoint=%016lx error=%d",
 		       connection->peer->endpoint, error);
 		xy_connection_close(connection, "its lane takes no more");
 		return false;
@@ -297,10 +301,11 @@ static void outbound_lane(struct xy_connection *connection)
 		xy_timer_start(connection->worker->loop, &connection->retry, RETRY_MS);
 }
 
-/* ---- to a socket ------------------------------------------------------------------------------- */
+/* ---- to a socket -------------------------------------------------------------------------------
+ */
 
-/* Bytes that are left of the frame which `sent` bytes of this view ended in. `held` frames are in the
- * view; they need not be walked when all of it went. */
+/* Bytes that are left of the frame which `sent` bytes of this view ended in. `held` frames are in
+ * the view; they need not be walked when all of it went. */
 static uint32_t frame_rest(const struct xy_view *view, uint32_t partial, size_t sent, uint32_t held,
 			   uint32_t *ret_frames)
 {

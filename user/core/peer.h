@@ -38,9 +38,10 @@ struct xy_peer {
 	struct xy_connection *connection;
 
 	_Atomic(uint32_t) references;
-	_Atomic(bool) closed;       /* by the worker: nothing is delivered any more */
-	_Atomic(uint64_t) pending;  /* bytes of DATA posted to or held for it; added by any worker */
-	_Atomic(uint64_t) given;    /* by the worker: bytes of DATA given to TCP or dropped; progress */
+	_Atomic(bool) closed;      /* by the worker: nothing is delivered any more */
+	_Atomic(uint64_t) pending; /* bytes of DATA posted to or held for it; added by any worker */
+	_Atomic(uint64_t)
+		given; /* by the worker: bytes of DATA given to TCP or dropped; progress */
 	_Atomic(uint64_t) waiting;  /* workers (bits) with publishers that wait for room here */
 	_Atomic(uint32_t) stall_ms; /* by the router: the longest of its subscriptions' */
 
@@ -75,9 +76,10 @@ void xy_numbers_give(struct xy_numbers *numbers, uint32_t number);
 int xy_peer_new(struct xy_core *core, struct xy_peer **ret_peer);
 
 /* Room of a receiver as a publisher sees it. Any thread. */
-uint64_t xy_peer_outstanding(const struct xy_peer *peer); /* bytes redirected, not acked; 0 without a lane */
-uint64_t xy_peer_progress(const struct xy_peer *peer);    /* grows when the receiver consumes */
-uint64_t xy_peer_room(const struct xy_peer *peer);        /* bytes; to choose a group's member */
+uint64_t
+xy_peer_outstanding(const struct xy_peer *peer); /* bytes redirected, not acked; 0 without a lane */
+uint64_t xy_peer_progress(const struct xy_peer *peer); /* grows when the receiver consumes */
+uint64_t xy_peer_room(const struct xy_peer *peer);     /* bytes; to choose a group's member */
 /* Whether a publisher that feeds it should pause / may go on after having paused at `progress`. */
 bool xy_peer_crowded(const struct xy_peer *peer);
 bool xy_peer_direct_full(const struct xy_peer *peer); /* DIRECT may fill half of the buffer */

@@ -11,7 +11,8 @@
 
 #define JSON_MAX 4096 /* bytes of a SUBSCRIBE payload */
 
-/* ---- answers of the router ------------------------------------------------------------------------ */
+/* ---- answers of the router
+ * ------------------------------------------------------------------------ */
 
 /* The connection that a request belongs to, if it is still there. */
 static struct xy_connection *request_back(struct xy_request *request)
@@ -103,12 +104,17 @@ static void answered_flow(struct xy_request *request)
 {
 	struct xy_connection *connection = request->peer->connection;
 
-	if (connection)
-		xy_brake_flow(connection);
+	if (connection) {
+		connection->flows_asked--;
+		if (request->installed)
+			xy_brake_flow(connection);
+		xy_brake_answer(connection);
+	}
 	xy_request_free(request);
 }
 
-/* ---- asking the router ---------------------------------------------------------------------------- */
+/* ---- asking the router
+ * ---------------------------------------------------------------------------- */
 
 static void request_send(struct xy_connection *connection, struct xy_request *request)
 {
@@ -155,14 +161,16 @@ void xy_request_flow(struct xy_connection *connection, struct xy_target *target)
 	}
 	request->target = target->id;
 	request->flow_kind = target->kind;
+	connection->flows_asked++;
 	xy_request_send(connection->worker->core->router, request);
 }
 
-/* ---- frames --------------------------------------------------------------------------------------- */
+/* ---- frames
+ * --------------------------------------------------------------------------------------- */
 
 /* A new request for a frame, or an ERROR to the client. */
-static struct xy_request *request_of(struct xy_connection *connection,
-				     const struct xy_frame *frame, enum xy_request_kind kind,
+static struct xy_request *request_of(struct xy_connection *connection, const struct xy_frame *frame,
+				     enum xy_request_kind kind,
 				     void (*answer)(struct xy_request *request))
 {
 	struct xy_request *request = xy_request_new(kind, connection->peer, answer);

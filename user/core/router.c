@@ -16,7 +16,8 @@
 
 static struct xy_peer **endpoint_bucket(const struct xy_router *router, uint64_t endpoint)
 {
-	return &router->bucket[endpoint & (router->buckets - 1)]; /* ids are random: no hash needed */
+	return &router->bucket[endpoint &
+			       (router->buckets - 1)]; /* ids are random: no hash needed */
 }
 
 struct xy_peer *xy_router_endpoint(const struct xy_router *router, uint64_t endpoint)
@@ -134,14 +135,14 @@ static void topic_stale(struct xy_tree_item *item, void *context)
 		xy_list_add_tail(&router->stale, &topic->stale);
 }
 
-/* Builds the routes of all topics that a subscription's coming or going concerns. One that cannot be
- * built stays stale and is tried again with the next change. */
+/* Builds the routes of all topics that a subscription's coming or going concerns. One that cannot
+ * be built stays stale and is tried again with the next change. */
 static int stale_resolve(struct xy_router *router)
 {
 	struct xy_topic *topic, *after;
 	int error = 0;
 
-	xy_list_each_safe(topic, after, &router->stale, stale) {
+	xy_list_each_safe (topic, after, &router->stale, stale) {
 		int failed = topic_resolve(router, topic);
 
 		if (failed)
@@ -219,7 +220,7 @@ static int declare(struct xy_router *router, struct xy_request *request)
 	int error;
 
 	if (topic) {
-		xy_list_each(declaration, &request->peer->declarations, of_peer)
+		xy_list_each (declaration, &request->peer->declarations, of_peer)
 			if (declaration->topic == topic)
 				goto known;
 	}
@@ -362,10 +363,10 @@ static void detach(struct xy_router *router, struct xy_request *request)
 	struct xy_declaration *declaration, *next_declaration;
 
 	endpoint_remove(router, peer);
-	xy_list_each_safe(subscription, next_subscription, &peer->subscriptions, of_peer)
+	xy_list_each_safe (subscription, next_subscription, &peer->subscriptions, of_peer)
 		subscription_remove(router, subscription);
 	stale_resolve(router);
-	xy_list_each_safe(declaration, next_declaration, &peer->declarations, of_peer)
+	xy_list_each_safe (declaration, next_declaration, &peer->declarations, of_peer)
 		declaration_drop(router, declaration);
 	if (!peer->session)
 		return;
@@ -411,11 +412,7 @@ static void request_run(struct xy_task *task)
 		slot_retire(router, request);
 		break;
 	case XY_REQUEST_FLOW:
-		if (!xy_flow_install(router, request)) {
-			request_done(request);
-			xy_request_free(request);
-			return;
-		}
+		request->installed = xy_flow_install(router, request);
 		break;
 	}
 	request->next = NULL;

@@ -54,8 +54,8 @@ const struct xy_route *xy_topic_route(const struct xy_topic *topic);
 bool xy_group_open(const struct xy_route *route, const struct xy_group *group,
 		   const struct xy_peer *sender);
 
-/* The lanes that a flow of this sender to this route would have: all of its receivers, when they are
- * one lane or one queue group of at most XY_GROUP_MAX lanes. Returns their number, 0 = no flow.
+/* The lanes that a flow of this sender to this route would have: all of its receivers, when they
+ * are one lane or one queue group of at most XY_GROUP_MAX lanes. Returns their number, 0 = no flow.
  * Read section, or the router. */
 uint32_t xy_route_lanes(const struct xy_route *route, const struct xy_peer *sender,
 			struct xy_flow_member member[XY_GROUP_MAX]);
@@ -73,21 +73,22 @@ enum xy_request_kind {
 	XY_REQUEST_FLOW,
 };
 
-/* A request of a worker. Comes back by answer(), on the loop of peer->worker; FLOW only comes back
- * when a flow was installed. Holds a reference to its peer. */
+/* A request of a worker. Comes back by answer(), on the loop of peer->worker. Holds a reference to
+ * its peer. */
 struct xy_request {
 	struct xy_task task;
 	enum xy_request_kind kind;
 	struct xy_peer *peer;
-	uint64_t correlation;              /* of the frame that asked */
-	uint64_t target;                   /* UNSUBSCRIBE: subscription id; FLOW: topic or endpoint id */
-	enum xy_flow_kind flow_kind;       /* FLOW */
-	struct xy_subscribe subscribe;     /* SUBSCRIBE; DECLARE: its subject */
+	uint64_t correlation;        /* of the frame that asked */
+	uint64_t target;             /* UNSUBSCRIBE: subscription id; FLOW: topic or endpoint id */
+	enum xy_flow_kind flow_kind; /* FLOW */
+	struct xy_subscribe subscribe; /* SUBSCRIBE; DECLARE: its subject */
 	void (*answer)(struct xy_request *request);
 	struct xy_request *next; /* the router's, while it holds the answer */
 	bool retired;            /* the router's: the peer's slot is free after the grace period */
 
 	/* The answer. */
+	bool installed; /* FLOW: a flow stands */
 	enum xy_error error;
 	uint64_t id;            /* topic id, subscription id */
 	struct xy_topic *topic; /* DECLARE: valid until the peer is detached */

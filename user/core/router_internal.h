@@ -30,8 +30,8 @@ struct xy_topic {
 	uint32_t declarers;
 	struct xy_route *route; /* published by RCU */
 	struct xy_tree_item item;
-	struct xy_list flows;    /* struct xy_installed.of_topic */
-	struct xy_list stale;    /* in router->stale: the route must be built again */
+	struct xy_list flows; /* struct xy_installed.of_topic */
+	struct xy_list stale; /* in router->stale: the route must be built again */
 	struct xy_rcu_head rcu;
 };
 
@@ -50,9 +50,9 @@ struct xy_installed_end {
 struct xy_installed {
 	struct xy_flow_key key;
 	struct xy_peer *sender;
-	struct xy_topic *topic;       /* NULL: to an endpoint */
+	struct xy_topic *topic; /* NULL: to an endpoint */
 	struct xy_list of_sender, of_topic;
-	struct xy_list by_age;        /* in router->flows, oldest first: evicted first */
+	struct xy_list by_age; /* in router->flows, oldest first: evicted first */
 	uint32_t ends;
 	struct xy_installed_end end[];
 };
@@ -77,7 +77,7 @@ struct xy_router {
 	uint32_t buckets;        /* power of two */
 
 	/* Of the batch under way. */
-	struct xy_list stale;          /* topics whose route must be built again */
+	struct xy_list stale; /* topics whose route must be built again */
 	struct xy_request *answers, **answers_end;
 	bool flow_deleted;
 };

@@ -25,12 +25,12 @@
 #include "core/worker.h"
 #include "io/loop.h"
 
-#define CONNECTIONS_MAX 16384
-#define DESCRIPTORS_OWN 64 /* listeners, maps, loops, logs */
-#define TOPICS_MAX      (256u << 10)
+#define CONNECTIONS_MAX   16384
+#define DESCRIPTORS_OWN   64 /* listeners, maps, loops, logs */
+#define TOPICS_MAX        (256u << 10)
 #define SUBSCRIPTIONS_MAX (1u << 20)
-#define WINDOW          (1u << 20)
-#define DRAIN_POLL_MS   10
+#define WINDOW            (1u << 20)
+#define DRAIN_POLL_MS     10
 
 struct xy_server {
 	struct xy_core core;
@@ -46,7 +46,8 @@ struct xy_server {
 	int lock;
 };
 
-/* ---- names and limits --------------------------------------------------------------------------- */
+/* ---- names and limits ---------------------------------------------------------------------------
+ */
 
 static unsigned long network_namespace(void)
 {
@@ -84,8 +85,9 @@ static enum xy_exit instance_take(struct xy_server *server, const char *wanted)
 	}
 	error = xy_runtime_directory(directory, sizeof(directory));
 	if (error) {
-		xy_log(XY_LOG_ERROR, "start-failed", "why=\"no runtime directory\" path=%s error=%s",
-		       directory, xy_log_quoted(strerror(-error)));
+		xy_log(XY_LOG_ERROR, "start-failed",
+		       "why=\"no runtime directory\" path=%s error=%s", directory,
+		       xy_log_quoted(strerror(-error)));
 		return XY_EXIT_FAILURE;
 	}
 	snprintf(path, sizeof(path), "%s/%s.lock", directory, server->instance);
@@ -134,7 +136,8 @@ static enum xy_exit limits_set(struct xy_core *core, const struct xy_server_opti
 	return XY_EXIT_OK;
 }
 
-/* ---- the kernel side ------------------------------------------------------------------------------ */
+/* ---- the kernel side
+ * ------------------------------------------------------------------------------ */
 
 static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server_options *options)
 {
@@ -185,7 +188,8 @@ static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server
 	return XY_EXIT_OK;
 }
 
-/* ---- the end -------------------------------------------------------------------------------------- */
+/* ---- the end
+ * -------------------------------------------------------------------------------------- */
 
 static bool workers_empty(const struct xy_core *core)
 {
@@ -235,7 +239,8 @@ static void signal_ready(struct xy_watch *watch, uint32_t events)
 		drain_begin(server);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------ */
+/* ---- life
+ * ------------------------------------------------------------------------------------------ */
 
 static enum xy_exit threads_new(struct xy_server *server, const struct xy_server_options *options)
 {

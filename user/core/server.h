@@ -27,14 +27,15 @@ struct xy_server_options {
 	const char *token_file;   /* NULL = no tokens asked */
 	unsigned loops;           /* 0 = one per core */
 	unsigned max_connections; /* 0 = what the descriptor limit allows, at most 16,384 */
-	const char *admin_path;   /* NULL = in the runtime directory; for the admin socket's owner */
+	const char *admin_path; /* NULL = in the runtime directory; for the admin socket's owner */
 };
 
 enum xy_exit {
 	XY_EXIT_OK = 0,
 	XY_EXIT_FAILURE = 1, /* at run time */
-	XY_EXIT_USAGE = 2,   /* options that cannot work: addresses, directories, files, names in use */
-	XY_EXIT_KERNEL = 5,  /* --kernel-path on, and no lanes */
+	XY_EXIT_USAGE =
+		2, /* options that cannot work: addresses, directories, files, names in use */
+	XY_EXIT_KERNEL = 5, /* --kernel-path on, and no lanes */
 };
 
 struct xy_core;

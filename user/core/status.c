@@ -42,9 +42,10 @@ static json_t *kernel_of(const struct xy_session *session)
 
 	for (unsigned r = 0; r < XY_REASON_COUNT; r++)
 		if (xy_session_reason(session, r))
-			json_object_set_new(reasons, text[r],
-					    json_integer((json_int_t)xy_session_reason(session, r)));
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "frames",
+			json_object_set_new(
+				reasons, text[r],
+				json_integer((json_int_t)xy_session_reason(session, r)));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "frames",
 			 (json_int_t)session->frames, "bytes", (json_int_t)session->bytes, "sends",
 			 (json_int_t)session->sends, "passed", (json_int_t)session->passed,
 			 "received", (json_int_t)session->sent_frames, "outstanding",
@@ -62,7 +63,8 @@ static json_t *connection_of(const struct xy_connection *connection)
 		(json_int_t)connection->bytes_in, "out", "frames",
 		(json_int_t)connection->frames_out, "bytes", (json_int_t)connection->bytes_out,
 		"queued_bytes",
-		(json_int_t)(xy_pipe_length(connection->data) + xy_pipe_length(connection->control)),
+		(json_int_t)(xy_pipe_length(connection->data) +
+			     xy_pipe_length(connection->control)),
 		"dropped", (json_int_t)connection->dropped, "waiting",
 		!xy_list_empty(&connection->braked), "subscriptions",
 		(int)connection->subscriptions, "topics", (int)connection->topics);
@@ -81,12 +83,11 @@ static void worker_add(const struct xy_worker *worker, json_t *json)
 	json_t *connections = json_object_get(json, "connections");
 	struct xy_connection *connection;
 
-	json_array_append_new(
-		json_object_get(json, "loops"),
-		json_pack("{s:s, s:i, s:I}", "name", worker->name, "connections",
-			  (int)atomic_load(&worker->load), "rounds",
-			  (json_int_t)xy_loop_rounds(worker->loop)));
-	xy_list_each(connection, &worker->connections, of_worker)
+	json_array_append_new(json_object_get(json, "loops"),
+			      json_pack("{s:s, s:i, s:I}", "name", worker->name, "connections",
+					(int)atomic_load(&worker->load), "rounds",
+					(json_int_t)xy_loop_rounds(worker->loop)));
+	xy_list_each (connection, &worker->connections, of_worker)
 		if (connection->state < XY_CONNECTION_LINGER)
 			json_array_append_new(connections, connection_of(connection));
 }

@@ -73,6 +73,9 @@ int xy_watchdog_new(struct xy_core *core, struct xy_loop *loop, struct xy_watchd
 
 void xy_watchdog_free(struct xy_watchdog *watchdog)
 {
+	if (!watchdog)
+		return;
+	xy_timer_stop(&watchdog->timer);
 	free(watchdog);
 }
 

@@ -47,7 +47,7 @@ static bool turn_end(struct xy_loop *loop, void *context)
 		xy_list_remove(&connection->dirty);
 		xy_outbound_send(connection);
 	}
-	xy_list_each_safe(connection, after, &worker->dead, of_worker)
+	xy_list_each_safe (connection, after, &worker->dead, of_worker)
 		xy_connection_free(connection);
 	return !xy_list_empty(&worker->ready);
 }
@@ -60,6 +60,29 @@ static void *worker_thread(void *context)
 	xy_loop_run(worker->loop);
 	xy_rcu_unregister_thread();
 	return NULL;
+}
+
+static void drain_run(struct xy_task *task)
+{
+	struct xy_worker *worker = xy_container_of(task, struct xy_worker, drain);
+	struct xy_connection *connection, *after;
+
+	xy_list_each_safe (connection, after, &worker->connections, of_worker)
+		xy_connection_drain(connection);
+}
+
+static void shut_run(struct xy_task *task)
+{
+	struct xy_worker *worker = xy_container_of(task, struct xy_worker, shut);
+	struct xy_connection *connection, *after;
+
+	xy_list_each_safe (connection, after, &worker->connections, of_worker)
+		xy_connection_close(connection, "the proxy ends");
+}
+
+static void stop_run(struct xy_task *task)
+{
+	xy_loop_stop(xy_container_of(task, struct xy_worker, stop)->loop);
 }
 
 int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_worker)
@@ -81,6 +104,9 @@ int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_w
 	xy_list_init(&worker->dead);
 	worker->brake_timer = (struct xy_timer){.name = "brake", .expired = brake_timer_expired};
 	worker->look_again = (struct xy_task){.name = "look again", .run = look_again_run};
+	worker->drain = (struct xy_task){.name = "drain", .run = drain_run};
+	worker->shut = (struct xy_task){.name = "shut", .run = shut_run};
+	worker->stop = (struct xy_task){.name = "stop", .run = stop_run};
 	worker->pool = xy_pool_new(NULL);
 	if (!worker->pool)
 		goto err_free;
@@ -113,43 +139,14 @@ int xy_worker_start(struct xy_worker *worker)
 	return -pthread_create(&worker->thread, NULL, worker_thread, worker);
 }
 
-static void ending_post(struct xy_worker *worker, void (*run)(struct xy_task *task))
-{
-	worker->ending = (struct xy_task){.name = "ending", .run = run};
-	xy_loop_post(worker->loop, &worker->ending);
-}
-
-static void drain_run(struct xy_task *task)
-{
-	struct xy_worker *worker = xy_container_of(task, struct xy_worker, ending);
-	struct xy_connection *connection, *after;
-
-	xy_list_each_safe(connection, after, &worker->connections, of_worker)
-		xy_connection_drain(connection);
-}
-
-static void shut_run(struct xy_task *task)
-{
-	struct xy_worker *worker = xy_container_of(task, struct xy_worker, ending);
-	struct xy_connection *connection, *after;
-
-	xy_list_each_safe(connection, after, &worker->connections, of_worker)
-		xy_connection_close(connection, "the proxy ends");
-}
-
-static void stop_run(struct xy_task *task)
-{
-	xy_loop_stop(xy_container_of(task, struct xy_worker, ending)->loop);
-}
-
 void xy_worker_drain(struct xy_worker *worker)
 {
-	ending_post(worker, drain_run);
+	xy_loop_post(worker->loop, &worker->drain);
 }
 
 void xy_worker_shut(struct xy_worker *worker)
 {
-	ending_post(worker, shut_run);
+	xy_loop_post(worker->loop, &worker->shut);
 }
 
 bool xy_worker_idle(const struct xy_worker *worker)
@@ -159,6 +156,6 @@ bool xy_worker_idle(const struct xy_worker *worker)
 
 void xy_worker_stop(struct xy_worker *worker)
 {
-	ending_post(worker, stop_run);
+	xy_loop_post(worker->loop, &worker->stop);
 	pthread_join(worker->thread, NULL);
 }

@@ -29,20 +29,20 @@ struct xy_worker {
 	struct xy_list connections; /* struct xy_connection.of_worker */
 	struct xy_list dirty;       /* struct xy_connection.dirty: something to send this turn */
 	struct xy_list braked;      /* struct xy_connection.braked: waiting for room of receivers */
-	struct xy_list ready;       /* struct xy_connection.ready: more input than one turn may take */
-	struct xy_list dead;        /* closed in this turn: memory to free at its end */
+	struct xy_list ready; /* struct xy_connection.ready: more input than one turn may take */
+	struct xy_list dead;  /* closed in this turn: memory to free at its end */
 	struct xy_timer brake_timer;
-	struct xy_task look_again;         /* posted by any thread when receivers made room … */
-	_Atomic(bool) look_again_posted;   /* … at most once at a time */
-	struct xy_task ending; /* drain, shut or stop, one after the other; main posts it */
+	struct xy_task look_again;        /* posted by any thread when receivers made room … */
+	_Atomic(bool) look_again_posted;  /* … at most once at a time */
+	struct xy_task drain, shut, stop; /* main posts each once */
 	struct xy_deliveries deliveries;
 };
 
 int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_worker);
 void xy_worker_free(struct xy_worker *worker);
 int xy_worker_start(struct xy_worker *worker);
-/* The end, by main, in this order. Drain: GOODBYE to all. Shut: closes all. Stop: when no worker has
- * anything to do any more; joins. */
+/* The end, by main, in this order. Drain: GOODBYE to all. Shut: closes all. Stop: when no worker
+ * has anything to do any more; joins. */
 void xy_worker_drain(struct xy_worker *worker);
 void xy_worker_shut(struct xy_worker *worker);
 bool xy_worker_idle(const struct xy_worker *worker); /* no connections, no requests under way */

@@ -139,12 +139,13 @@ static void session_request(struct session *session, const char *line, size_t le
 			session_answer(session, json_pack("{s:s}", "error", "out of memory"));
 		}
 	} else if (request && strcmp(request, "ready") == 0) {
-		session_answer(session, json_pack("{s:b}", "ready",
-						  !atomic_load(&admin->core->draining)));
-	} else {
 		session_answer(session,
-			       json_pack("{s:s}", "error",
-					 "a line is {\"request\":\"status\"} or {\"request\":\"ready\"}"));
+			       json_pack("{s:b}", "ready", !atomic_load(&admin->core->draining)));
+	} else {
+		session_answer(
+			session,
+			json_pack("{s:s}", "error",
+				  "a line is {\"request\":\"status\"} or {\"request\":\"ready\"}"));
 	}
 	json_decref(json);
 }
@@ -262,7 +263,7 @@ void xy_admin_free(struct xy_admin *admin)
 
 	if (!admin)
 		return;
-	xy_list_each_safe(session, after, &admin->sessions, list)
+	xy_list_each_safe (session, after, &admin->sessions, list)
 		session_free(session);
 	xy_net_unlisten(admin->listener.fd);
 	xy_loop_free(admin->loop);

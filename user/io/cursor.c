@@ -24,7 +24,8 @@ struct xy_cursor xy_view_cursor(const struct xy_view *view)
 }
 
 /* Content at the cursor, in one piece, at most `most` bytes. Enters the next link lazily, because
- * the link that ends here may still grow, or go when nothing remains. */
+ * the link that ends here may still grow, or go when nothing remains. Links that others follow have
+ * content. */
 static const uint8_t *cursor_piece(struct xy_cursor *cursor, size_t most, size_t *ret_length)
 {
 	const struct xy_link *link = cursor->link;
@@ -34,7 +35,7 @@ static const uint8_t *cursor_piece(struct xy_cursor *cursor, size_t most, size_t
 		*ret_length = 0;
 		return NULL;
 	}
-	while (cursor->at == link->end) {
+	if (cursor->at == link->end) {
 		link = link->next;
 		cursor->link = link;
 		cursor->at = link->start;

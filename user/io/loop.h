@@ -50,7 +50,8 @@ struct xy_loop_options {
 
 int xy_loop_new(const struct xy_loop_options *options, struct xy_loop **ret_loop);
 void xy_loop_free(struct xy_loop *loop); /* pending tasks are dropped unrun; NULL is fine */
-int xy_loop_run(struct xy_loop *loop);   /* until xy_loop_stop() */
+/* Until xy_loop_stop(); what was posted before that still runs. */
+int xy_loop_run(struct xy_loop *loop);
 void xy_loop_stop(struct xy_loop *loop); /* any thread; async-signal-safe */
 
 int xy_loop_watch(struct xy_loop *loop, struct xy_watch *watch, uint32_t events);
@@ -69,7 +70,8 @@ uint64_t xy_loop_now_ms(const struct xy_loop *loop); /* CLOCK_MONOTONIC, as of t
 void *xy_loop_context(const struct xy_loop *loop);
 const char *xy_loop_name(const struct xy_loop *loop);
 
-/* For the watchdog. A waiting loop is never stuck. */
+/* For the watchdog. A waiting loop is never stuck. The names of watches, tasks and timers must
+ * outlive them (string literals). */
 uint64_t xy_loop_rounds(const struct xy_loop *loop);
 const char *
 xy_loop_running(const struct xy_loop *loop); /* name of what runs now; NULL while waiting */

@@ -88,11 +88,8 @@ uint32_t xy_pipe_room(struct xy_pipe *pipe)
 
 	if (!tail)
 		return 0;
-	if (xy_segment_sole(tail->segment)) {
+	if (xy_segment_sole(tail->segment))
 		tail->owned = true;
-		if (tail->start == tail->end)
-			tail->start = tail->end = 0;
-	}
 	return tail->owned ? tail->segment->size - tail->end : 0;
 }
 

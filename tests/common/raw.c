@@ -73,6 +73,18 @@ void raw_reset(struct raw *raw)
 	raw_close(raw);
 }
 
+void raw_leave(struct raw *raw)
+{
+	enum raw_result result;
+
+	raw_send_frame(raw, raw_header(raw, XY_GOODBYE), NULL, 0);
+	while ((result = raw_read(raw, TEST_TIMEOUT_MS)) == RAW_FRAME)
+		;
+	if (result != RAW_CLOSED)
+		fail_msg("the proxy does not close after GOODBYE");
+	raw_close(raw);
+}
+
 void raw_close_all(void)
 {
 	while (all != NULL)
@@ -193,6 +205,7 @@ void raw_send_frame(struct raw *raw, struct xy_frame frame, const void *payload,
 
 	assert_true(length <= XY_PAYLOAD_MAX);
 	raw_send(raw, bytes, raw_put(bytes, frame, payload, length));
+	raw->acked = frame.ack > raw->acked ? frame.ack : raw->acked;
 }
 
 uint64_t raw_request(struct raw *raw, uint8_t type, uint64_t target, const char *payload)
@@ -313,6 +326,9 @@ static void next_frame(struct raw *raw, uint8_t wanted)
 			raw->frame.payload[0] = 0;
 			return;
 		}
+		if (!raw->silent && raw->endpoint != 0 &&
+		    raw->consumed - raw->acked >= raw->welcome.window / 8)
+			raw_send_frame(raw, raw_header(raw, XY_ACK), NULL, 0);
 		if (type == XY_SYNC_WANTED)
 			raw->sync_wanted++;
 		if (type == wanted)

@@ -36,10 +36,10 @@ struct raw {
 	struct xy_welcome welcome;
 	bool lane; /* as the last SYNCED said */
 	unsigned sync_wanted;
-	uint64_t syncs, correlation, consumed;
+	uint64_t syncs, correlation, consumed, acked;
 	struct raw_binding bound[RAW_BINDINGS_MAX]; /* topics that this client was told of */
 	unsigned bound_count;
-	bool silent; /* leave PINGs unanswered */
+	bool silent; /* leave PINGs unanswered, ack nothing unasked */
 	struct raw_frame frame;
 	size_t filled;
 	uint8_t buffer[XY_FRAME_MAX];
@@ -52,6 +52,8 @@ struct raw *raw_connect(const struct proxy *proxy);      /* TCP; nothing is sent
 struct raw *raw_connect_unix(const struct proxy *proxy); /* nothing is sent */
 void raw_close(struct raw *raw);
 void raw_reset(struct raw *raw); /* closes with RST */
+/* Says GOODBYE, drops what still comes, and closes when the proxy has closed. */
+void raw_leave(struct raw *raw);
 void raw_close_all(void);
 
 #define RAW_HELLO "{\"name\":\"raw\",\"ack\":true}"

@@ -413,21 +413,19 @@ static void test_subscriber_that_never_reads_is_closed_alone(void **state)
 	struct xy_frame data = raw_header(publisher, XY_DATA);
 	static uint8_t payload[16384];
 	uint64_t deadline = test_now_ms() + 2 * TEST_TIMEOUT_MS;
-	unsigned before;
+	struct pollfd ended = {.fd = deaf->fd, .events = POLLRDHUP};
 
 	raw_subscribe(deaf, "{\"subject\":\"deaf.a\",\"stall_ms\":500}");
 	raw_subscribe_to(healthy, "deaf.a");
 	data.target = raw_declare(publisher, "deaf.a");
-	before = proxy_descriptors(*state);
 	/* Until the proxy has given up on it; the healthy one gets every message meanwhile. */
-	while (proxy_descriptors(*state) >= before) {
+	while (poll(&ended, 1, 0) == 0) {
 		if (test_now_ms() > deadline)
 			fail_msg("the proxy never closes it");
 		data.sequence++;
 		data.ack = publisher->consumed;
 		raw_send_frame(publisher, data, payload, sizeof(payload));
 		assert_int_equal(raw_expect_data(healthy)->header.sequence, data.sequence);
-		raw_send_frame(healthy, raw_header(healthy, XY_ACK), NULL, 0);
 		if (data.sequence % 64 == 0)
 			raw_sync(publisher);
 	}

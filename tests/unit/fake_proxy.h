@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A proxy for tests of libxylem: one thread that accepts one connection after the other, records
- * every frame, and answers by itself what the test does not want to answer. And a send() of the test
- * program's own, through which all sends of the library go: it records where each begins and ends,
- * and can cut one short or let it fail.
+ * every frame, and answers by itself what the test does not want to answer. And a send() of the
+ * test program's own, through which all sends of the library go: it records where each begins and
+ * ends, and can cut one short or let it fail.
  *
  * Every function fails the running cmocka test when it cannot do what it says.
  */

@@ -195,9 +195,8 @@ static void see(struct xy_client *client, const struct xy_message *message, void
 		strncat(seen->text, ")", sizeof(seen->text) - strlen(seen->text) - 1);
 	} else {
 		strncat(seen->text, message->data,
-			message->length < sizeof(seen->text) - strlen(seen->text)
-				? message->length
-				: 0);
+			message->length < sizeof(seen->text) - strlen(seen->text) ? message->length
+										  : 0);
 	}
 	assert_int_equal(xy_client_process(client), -EBUSY);
 	if (seen->cancel) {
@@ -307,8 +306,8 @@ static void a_handler_may_close_the_client(void **state)
 
 	(void)state;
 	fake_start(&fake);
-	client = fake_connect(&fake,
-			      (struct xy_client_options){.on_direct = see, .context = &seen});
+	client =
+		fake_connect(&fake, (struct xy_client_options){.on_direct = see, .context = &seen});
 	fake_inject(&fake,
 		    (struct xy_frame){.type = XY_DATA, .flags = XY_DIRECT, .source = FAKE_PEER},
 		    "direct", 6);
@@ -387,8 +386,7 @@ static void no_responders_ends_a_request_with_enoent(void **state)
 	fake_start(&fake);
 	client = fake_connect(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_declare(client, "service", &topic), 0);
-	assert_int_equal(
-		xy_client_request_async(client, topic, "q", 1, -1, see, &seen), 0);
+	assert_int_equal(xy_client_request_async(client, topic, "q", 1, -1, see, &seen), 0);
 	assert_int_equal(xy_client_request_async(client, topic, "q", 1, 1, see, &seen), 0);
 	while (seen.count < 1)
 		assert_int_equal(xy_client_next(client, 1, &message), -ETIMEDOUT);
@@ -481,8 +479,8 @@ static void an_error_that_answers_no_call_is_an_event(void **state)
 
 	(void)state;
 	fake_start(&fake);
-	client = fake_connect(&fake,
-			      (struct xy_client_options){.on_event = note, .context = &seen});
+	client =
+		fake_connect(&fake, (struct xy_client_options){.on_event = note, .context = &seen});
 	assert_int_equal(seen.events[XY_EVENT_CONNECTED], 1);
 	fake_inject_error(&fake, XY_E_UNKNOWN_ENDPOINT, 0);
 	fake_inject(&fake, (struct xy_frame){.type = XY_GOODBYE}, NULL, 0);

@@ -79,8 +79,10 @@ static void a_bundle_whose_lengths_do_not_add_up_is_dropped_whole(void **state)
 	static const struct {
 		const char *data;
 		size_t length;
-	} bad[] = {
-		{"\0\0\0\1a\0\0\0", 8}, {"\0\0\0\1a\0\0\0\2b", 10}, {"\xff\xff\xff\xff", 4}, {"", 0}};
+	} bad[] = {{"\0\0\0\1a\0\0\0", 8},
+		   {"\0\0\0\1a\0\0\0\2b", 10},
+		   {"\xff\xff\xff\xff", 4},
+		   {"", 0}};
 	struct xy_client *client = subscribed((struct xy_client_options){0}, "x", NULL);
 
 	(void)state;
@@ -116,8 +118,7 @@ static void what_one_client_sends_another_gets_byte_for_byte(void **state)
 {
 	/* Frames as the library makes them, given back to it: bundles, fragments, CRC. */
 	static const size_t lengths[] = {0, 1, 60, 4096, 4097, 65476, 65477, 300000, 1, 2, 3};
-	struct xy_client *client =
-		subscribed((struct xy_client_options){.crc = true}, "x", NULL);
+	struct xy_client *client = subscribed((struct xy_client_options){.crc = true}, "x", NULL);
 	struct xy_topic *topic;
 	uint8_t *data = malloc(300000);
 	size_t n = sizeof(lengths) / sizeof(lengths[0]);
@@ -258,7 +259,7 @@ static void credit_comes_back_by_acks_at_the_latest_after_a_quarter_of_the_windo
 	assert_int_equal(xy_client_sync(client, -1), 0);
 	fake_await(&fake, XY_SYNC, 2);
 	assert_int_equal(fake_frame(&fake, XY_SYNC, 1).header.ack,
-			 XY_HEADER_SIZE + /* SYNCED */
+			 XY_HEADER_SIZE +         /* SYNCED */
 				 XY_HEADER_SIZE + /* OK of SUBSCRIBE */
 				 XY_HEADER_SIZE + 1 /* BINDING */ + 16 * per_round * frame);
 	xy_client_close(client);
@@ -355,8 +356,8 @@ static void *feed_whole(void *data)
 
 static void unfinished_messages_make_room_for_others_when_memory_ends(void **state)
 {
-	struct xy_client *client = subscribed(
-		(struct xy_client_options){.inbound_max = 1u << 20}, "x", NULL);
+	struct xy_client *client =
+		subscribed((struct xy_client_options){.inbound_max = 1u << 20}, "x", NULL);
 	uint8_t *data = calloc(1, XY_PAYLOAD_MAX);
 	struct xy_message message;
 	pthread_t feeder;
@@ -377,8 +378,8 @@ static void unfinished_messages_make_room_for_others_when_memory_ends(void **sta
 
 static void whole_large_messages_wait_without_loss_when_memory_ends(void **state)
 {
-	struct xy_client *client = subscribed(
-		(struct xy_client_options){.inbound_max = 1u << 20}, "x", NULL);
+	struct xy_client *client =
+		subscribed((struct xy_client_options){.inbound_max = 1u << 20}, "x", NULL);
 	uint8_t *data = calloc(1, XY_PAYLOAD_MAX);
 	struct xy_message message;
 	pthread_t feeder;

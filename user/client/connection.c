@@ -41,6 +41,7 @@ int xy_client_send_sync(struct xy_client *client)
 	if (!error) {
 		client->sync_out++;
 		client->stats.syncs++;
+		xy_pace_synced(client);
 	}
 	return error;
 }
@@ -110,6 +111,7 @@ void xy_client_on_sync_wanted(struct xy_client *client)
 	if (!xy_client_holding(client) && xy_client_send_sync(client) != 0)
 		xy_client_disconnect(client);
 	client->stats.syncs_wanted++;
+	xy_pace_wanted(client);
 }
 
 /* ---- timers ---------------------------------------------------------------------------------- */
@@ -224,6 +226,11 @@ int xy_client_wait(struct xy_client *client, uint64_t deadline_ns)
 	if (client->fd >= 0 && events == 0)
 		return xy_client_fail(client, -EAGAIN,
 				      "inbound memory is full: take messages first");
+	/* Memory came free: what was read before needs no poll. */
+	if (client->in.stalled && !client->in.full) {
+		xy_inbound_intake(client);
+		return client->state == XY_CLIENT_CLOSED ? -ENOTCONN : 0;
+	}
 	due = xy_min(deadline_ns, xy_client_next_due(client));
 	ready = wait_poll(client, due, events);
 	if (ready < 0)

@@ -113,7 +113,7 @@ static bool has_work(const struct xy_client *client)
 	struct xy_position walk = client->in.walk;
 
 	if (client->events_count > 0 || !xy_list_empty(&client->failed) ||
-	    xy_inbound_frame(&walk) != NULL)
+	    (client->in.stalled && !client->in.full) || xy_inbound_frame(&walk) != NULL)
 		return true;
 	if (client->blocked)
 		return false;

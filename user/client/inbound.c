@@ -231,20 +231,29 @@ static void ack(struct xy_client *client)
 		xy_client_control(client, XY_ACK, 0, 0, NULL, 0);
 }
 
+/* As intake, of what was read. */
+static int take_in(struct xy_client *client)
+{
+	client->in.stalled = !scan(client);
+	if (client->fd < 0)
+		return -ENOTCONN;
+	client->in.full = client->in.stalled;
+	ack(client);
+	xy_inbound_release(client);
+	return client->in.stalled ? -EAGAIN : 1;
+}
+
 int xy_inbound_intake(struct xy_client *client)
 {
 	struct xy_inbound *in = &client->in;
-	struct xy_block *tail = in->tail;
+	struct xy_block *tail;
 	size_t room;
 	ssize_t got;
 
 	if (client->fd < 0)
 		return -ENOTCONN;
-	/* What waited for memory comes first. */
-	if (in->full && tail != NULL && !scan(client))
-		return -EAGAIN;
-	if (client->fd < 0)
-		return -ENOTCONN;
+	if (in->stalled)
+		return take_in(client);
 	in->full = !inbound_room(client);
 	if (in->full)
 		return -EAGAIN;
@@ -270,13 +279,7 @@ int xy_inbound_intake(struct xy_client *client)
 	in->drained = (size_t)got < room;
 	tail->end += (uint32_t)got;
 	client->heard_ns = xy_clock_ns();
-	if (!scan(client))
-		in->full = true;
-	if (client->fd < 0)
-		return -ENOTCONN;
-	ack(client);
-	xy_inbound_release(client);
-	return 1;
+	return take_in(client);
 }
 
 uint8_t *xy_inbound_frame(struct xy_position *position)
@@ -356,6 +359,7 @@ void xy_inbound_end(struct xy_client *client)
 
 	if (tail != NULL)
 		tail->end = tail->scan;
+	client->in.stalled = false;
 	xy_assembly_discard_all(client);
 	xy_inbound_release(client);
 }

@@ -144,6 +144,7 @@ struct xy_inbound {
 	struct xy_position
 		walk;     /* process() has looked at what lies before it; never before read */
 	bool full;        /* intake stopped for want of memory, and none came free since */
+	bool stalled;     /* whole frames were read and not taken in, for the same reason */
 	bool drained;     /* the last read took all that was there */
 	uint8_t *current; /* frame of the message that next() gave out */
 	uint8_t *reply;   /* frame of the reply that request() gave out */
@@ -227,6 +228,14 @@ struct xy_client {
 	unsigned unheard;           /* PINGs since anything was heard */
 	uint64_t consumed, acked;   /* bytes since WELCOME; the newest that a sent frame told */
 	uint64_t sync_out, sync_in; /* correlation of the last SYNC and of the last SYNCED */
+
+	/* pace.c */
+	struct {
+		uint64_t fresh;    /* target, as on the wire, that was sent to once; 0 = none */
+		uint64_t fresh_ns; /* when */
+		uint64_t bytes;    /* of DATA since the last SYNC */
+		uint32_t epochs;   /* half windows still to be paced */
+	} pace;
 
 	/* Writability (K25): DATA only after poll said POLLOUT. */
 	bool blocked; /* the kernel took less than given; poll before any send */
@@ -321,6 +330,15 @@ static inline bool xy_client_holding(const struct xy_client *client)
 void xy_client_on_welcome(struct xy_client *client, const uint8_t *frame, uint32_t length);
 void xy_client_on_synced(struct xy_client *client, const uint8_t *frame);
 void xy_client_on_sync_wanted(struct xy_client *client);
+
+/* ---- pace.c ---------------------------------------------------------------------------------- */
+
+/* Whether a SYNC should go before this batch of DATA. */
+bool xy_pace_due(struct xy_client *client, const uint8_t *batch, size_t length);
+void xy_pace_sent(struct xy_client *client, const uint8_t *batch, size_t length);
+void xy_pace_wanted(struct xy_client *client); /* the proxy asked for a SYNC */
+void xy_pace_synced(struct xy_client *client); /* a SYNC is sent */
+
 /* Timers: end of an attempt, back-off, heartbeats, requests. */
 void xy_client_tick(struct xy_client *client);
 uint64_t xy_client_next_due(const struct xy_client *client);

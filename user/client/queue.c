@@ -225,6 +225,10 @@ int xy_client_push(struct xy_client *client, bool everything)
 					continue;
 			}
 			length = xy_outbound_batch(client, everything);
+			if (xy_pace_due(client, queue->data + queue->head, length) &&
+			    xy_client_send_sync(client) == 0)
+				continue;
+			xy_pace_sent(client, queue->data + queue->head, length);
 		} else {
 			break;
 		}

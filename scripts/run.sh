@@ -61,7 +61,8 @@ cleanup() {
 		[[ -d $cgroup ]] && say "run: left behind: $cgroup" >&2 && result=1
 	fi
 	local left
-	for left in "/run/xylem/$instance"*.sock ${pins:+"$pins"}; do
+	rm -f "/run/xylem/$instance.lock" "/run/xylem/$instance-off.lock"
+	for left in "/run/xylem/$instance"* ${pins:+"$pins"}; do
 		# Only a proxy that died leaves them.
 		[[ -e $left ]] && say "run: left behind, removed: $left" >&2 && rm -rf "$left" && result=1
 	done
@@ -81,7 +82,7 @@ start() {
 	shift
 	(
 		echo "$BASHPID" >"$cgroup/cgroup.procs"
-		exec timeout "$LIMIT" "$XYLEM" "$@" --name "$name"
+		exec timeout -k 10 "$LIMIT" "$XYLEM" "$@" --name "$name"
 	) </dev/null 2>"$work/$name.err" &
 	started=$!
 }
@@ -128,7 +129,9 @@ share() {
 start_proxy() {
 	local name=$1
 	shift
-	"$XYLEM" serve --instance "$name" --log-level warn "$@" 2>"$work/proxy-$name.log" &
+	# A signal to timeout is passed on, and followed by SIGKILL if the proxy does not end.
+	timeout -k 15 $((10 * LIMIT)) "$XYLEM" serve --instance "$name" --log-level warn "$@" \
+		2>"$work/proxy-$name.log" &
 	proxies+=($!)
 	until_true "the proxy" "$XYLEM" status --ready --instance "$name"
 }
@@ -168,7 +171,7 @@ done
 # Its reader takes 24 MB/s, far less than the publisher gives: brake and return keep the lane.
 (
 	echo "$BASHPID" >"$cgroup/cgroup.procs"
-	timeout "$LIMIT" "$XYLEM" sub --count "$lines" --name sub-slow lines.slow 2>"$work/sub-slow.err" |
+	timeout -k 10 "$LIMIT" "$XYLEM" sub --count "$lines" --name sub-slow lines.slow 2>"$work/sub-slow.err" |
 		python3 $REPORT slowly 24000000 >"$work/text.slow"
 ) </dev/null &
 slow=$!
@@ -206,10 +209,6 @@ say "  $((3 * lines + 3 * fan_lines)) deliveries in $took s"
 share "one lane as receiver" counts one-1 one-2
 share "one slow lane as receiver" counts one-slow
 share "three receivers (a fan-out is the proxy's work)" shown many-1
-if [[ -n $pins ]]; then
-	say "pinned maps, while the publishers are still connected"
-	python3 $REPORT maps "$pins" || fail "bpftool map dump"
-fi
 end "${held[@]}"
 
 # ---- (b) a large binary as one message ---------------------------------------------------------
@@ -273,6 +272,10 @@ trips "$instance" "$XYLEM_SERVER"
 say "  20000 replies to 20000 requests"
 share "requests, one lane as receiver" counts req-trip
 share "replies, one lane as receiver" counts rep-echo
+if [[ -n $pins ]]; then
+	say "pinned maps, while requester and repliers are still connected"
+	python3 $REPORT maps "$pins" || fail "bpftool map dump"
+fi
 end "${held[@]}" "${services[@]}"
 
 say "round trip of 64 bytes through the proxy's subject, two processes"

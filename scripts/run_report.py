@@ -3,6 +3,7 @@
 """Helper of run.sh: input files, and readings of `xylem status --json` and of bpftool."""
 import json
 import random
+import re
 import subprocess
 import sys
 
@@ -99,24 +100,39 @@ def dump(directory, name):
     return [entry.get("formatted", entry) for entry in json.loads(text)]
 
 
-def shown(record):
-    """Fields that hold something, without the reserved ones."""
-    return {key: value for key, value in record.items()
-            if not key.startswith("reserved") and value not in (0, [], None)
-            and not (isinstance(value, list) and not any(value))}
+def reason_names():
+    """Texts of XY_REASONS, in order, from the header that the kernel programs are built with."""
+    with open("include/xylem/maps.h") as file:
+        return re.findall(r'^\s*X\([A-Z_]+, "([a-z-]+)"', file.read(), re.M)
 
 
-def maps(directory, limit=3):
+def shown(record, reasons):
+    """Fields that hold something, without the reserved ones; ids and reasons readable."""
+    fields = {}
+    for key, value in record.items():
+        if key.startswith("reserved") or key == "listener" or value in (0, [], None):
+            continue
+        if key == "reasons":
+            value = {reasons[i]: n for i, n in enumerate(value) if n}
+        elif key in ("endpoint", "target"):
+            value = f"{value:016x}"
+        elif key == "key":
+            value = shown(value, reasons)
+        elif key == "member":
+            value = [m for m in value if m["generation"]]
+        fields[key] = value
+    return fields
+
+
+def maps(directory, limit=4):
     """The pinned maps in short: what `bpftool map dump` says, without what is zero."""
+    reasons = reason_names()
     for name in ("control", "sessions", "flows"):
-        entries = [shown(e["value"]) for e in dump(directory, name)]
+        entries = [shown(e["value"], reasons) for e in dump(directory, name)]
         used = [e for e in entries if name != "sessions" or e.get("state") == 2]
         used.sort(key=lambda e: -e.get("frames", 0))
         print(f"  bpftool map dump pinned {directory}/{name}: {len(used)} in use")
         for entry in used[:limit]:
-            entry.pop("listener", None)
-            if "member" in entry:
-                entry["member"] = entry["member"][:entry.get("members", 1)]
             print("    " + json.dumps(entry).replace('"', ""))
         if len(used) > limit:
             print(f"    … {len(used) - limit} more")

@@ -77,8 +77,9 @@ struct xy_session {
 	__u32 reserved1;
 	__u64 passed; /* DATA frames passed to the proxy, all reasons */
 
-	/* Same writer. DATA frames passed (of CONTROL: sends), by enum xy_reason. A send whose frames
-	 * cannot be counted (FRAMING, TOO_LARGE) counts what was found before, at least 1. */
+	/* Same writer. DATA frames passed (of CONTROL: sends), by enum xy_reason. A send whose
+	 * frames cannot be counted (FRAMING, TOO_LARGE) counts what was found before, at least 1.
+	 */
 	__u64 reasons[XY_REASON_SLOTS];
 
 	/* Written by the loop that owns the connection. */
@@ -184,8 +185,8 @@ struct xy_control {
 
 	/* Written by the programs, atomically. */
 	__u64 sockets;      /* clients' sockets that sock_ops put into the sockmaps */
-	__u64 sockets_left; /* that it could not: owned by another eBPF agent, or the maps are full */
-	__u64 unbound;      /* sends passed for the reason `unbound`: there is no session to count in */
+	__u64 sockets_left; /* … could not: another eBPF agent's, or the maps are full */
+	__u64 unbound;      /* sends passed as `unbound`: there is no session to count in */
 	__u64 drops;        /* sends of the proxy that proxy_verdict dropped */
 	__u64 reserved1[4];
 };

@@ -18,8 +18,8 @@ newest() {
 }
 
 if [[ -z $(newest) ]]; then
-	archive=$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null |
-		grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1)
+	archive=$( (cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null || true) |
+		grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1 || true)
 	keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 	mkdir -p "$cache"/apt/{lists,cache}/partial "$cache"/apt/cache/archives/partial
 	echo "deb [signed-by=$keyring] ${archive:-http://deb.debian.org/debian} $suite main" \

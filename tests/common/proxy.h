@@ -49,8 +49,8 @@ pid_t proxy_pid(const struct proxy *proxy);
 bool proxy_alive(const struct proxy *proxy);
 /* Open descriptors of the proxy. */
 unsigned proxy_descriptors(const struct proxy *proxy);
-/* Waits until there are at most this many. */
-void proxy_wait_descriptors(const struct proxy *proxy, unsigned most);
+/* Waits until it has let go of every connection: open descriptors are as few as they ever were. */
+void proxy_wait_idle(struct proxy *proxy);
 /* Fails, with the log of the proxy, if it has died or left a sanitizer's report. */
 void proxy_check(const struct proxy *proxy);
 void proxy_print_log(const struct proxy *proxy);
@@ -62,7 +62,8 @@ void proxy_print_log(const struct proxy *proxy);
 	proxy_run_group_both(#tests, tests, sizeof(tests) / sizeof((tests)[0]), arguments)
 int proxy_run_group_both(const char *name, const struct CMUnitTest *tests, size_t count,
 			 const char *const *arguments);
-/* A test of such a group: afterwards its raw clients are closed and the proxy is checked. */
+/* A test of such a group: afterwards its raw clients are closed, and the proxy is checked and has
+ * let go of them. */
 #define proxy_test(function) cmocka_unit_test_teardown(function, proxy_test_teardown)
 int proxy_test_teardown(void **state);
 

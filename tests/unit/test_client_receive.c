@@ -407,10 +407,10 @@ static void silence_is_broken_by_a_ping(void **state)
 	struct xy_message message;
 
 	(void)state;
-	fake.heartbeat_ms = 20;
+	fake.heartbeat_ms = 250;
 	fake_start(&fake);
 	client = fake_connect(&fake, (struct xy_client_options){0});
-	while (fake_count(&fake, XY_PING) < 3)
+	while (fake_count(&fake, XY_PING) < 4)
 		assert_int_equal(xy_client_next(client, 20, &message), -ETIMEDOUT);
 	assert_int_equal(stats_of(client).reconnects, 0);
 	xy_client_close(client);

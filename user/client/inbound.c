@@ -279,6 +279,7 @@ int xy_inbound_intake(struct xy_client *client)
 	in->drained = (size_t)got < room;
 	tail->end += (uint32_t)got;
 	client->heard_ns = xy_clock_ns();
+	client->unheard = 0;
 	return take_in(client);
 }
 

@@ -55,6 +55,7 @@ static void watchdog_look(struct xy_timer *timer)
 		stuck = loop_is_stuck(watchdog->core, &watchdog->watched[w]) || stuck;
 	if (watchdog->core->kernel && !stuck)
 		xy_kernel_beat(watchdog->core->kernel);
+	xy_log_flush(false);
 	xy_timer_start(watchdog->loop, timer, XY_HEARTBEAT_EVERY_MS);
 }
 

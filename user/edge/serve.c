@@ -57,5 +57,6 @@ enum xy_exit xy_serve(const struct xy_server_options *options)
 out:
 	xy_admin_free(admin);
 	xy_server_free(server);
+	xy_log_flush(true);
 	return status;
 }

@@ -97,10 +97,12 @@ $(BUILD)/$(LIB_SO): $(A_client) $(A_io) $(A_proto) $(A_base) user/client/libxyle
 		-Wl,--as-needed $(LIBS_CLIENT)
 $(BUILD)/libxylem.so: $(BUILD)/$(LIB_SO)
 	ln -sf $(LIB_SO) $@
-$(BUILD)/xylem.pc: scripts/xylem.pc.in $(FLAGS) Makefile
+# Directories may change from one call to the next without any flag doing so.
+$(BUILD)/xylem.pc: scripts/xylem.pc.in force
 	@mkdir -p $(@D)
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-		-e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(LIBS_CLIENT)|' $< > $@
+		-e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(LIBS_CLIENT)|' $< > $@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
 
 # ---- tests ------------------------------------------------------------------------------------
 LEVELS := unit kernel e2e

@@ -121,9 +121,14 @@ same() {
 	fi
 }
 
+# Each part by itself must hold: the many small frames of requests would hide a bad one.
 share() {
-	status "$instance" | python3 $REPORT share "$1" "$2" "$work/totals" "${@:3}" ||
-		fail "$1: no such connections"
+	status "$instance" | python3 $REPORT share "$1" "$2" "$work/totals" "${@:3}"
+	case $? in
+	0) ;;
+	2) fail "$1: the kernel moved less than 99 %" ;;
+	*) fail "$1: no such connections" ;;
+	esac
 }
 
 start_proxy() {
@@ -291,7 +296,7 @@ python3 $REPORT round-trips "$(cat "$work/trips-$instance")" "$(cat "$work/trips
 
 # ---- the end -----------------------------------------------------------------------------------
 say "in all"
-python3 $REPORT total "$work/totals" || fail "less than 99 % of them"
+python3 $REPORT total "$work/totals" || fail "no totals"
 say "  $checked files compared, $failures failures"
 for pid in "${proxies[@]}"; do
 	kill "$pid"

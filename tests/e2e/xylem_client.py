@@ -461,8 +461,7 @@ class Client:
     # ---- waiting ---------------------------------------------------------------------------------
 
     def _turn(self, deadline, reads=True):
-        """One round of writing and reading, waiting for either until the deadline."""
-        self._write()
+        """One round of writing and reading, waiting for a chance of either until the deadline."""
         now = time.monotonic()
         if self._heartbeat is not None:
             if now - self._heard > 3 * self._heartbeat:
@@ -470,8 +469,8 @@ class Client:
             if now - max(min(self._heard, self._spoke), self._pinged) > self._heartbeat:
                 self._pinged = now
                 self._queue(encode(PING, source=self.endpoint))
-                self._write()
             deadline = min(deadline, now + self._heartbeat / 2)
+        self._write()
         events = select.POLLIN if reads else 0
         if self._send_failed:
             self._send_failed, deadline = False, min(deadline, now + 0.001)
@@ -485,7 +484,10 @@ class Client:
 
     def _wait(self, condition, timeout=None):
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
-        while not condition():
+        while True:
+            self._write()
+            if condition():
+                return
             if self.closed:
                 raise self.errors.popleft() if self.errors else ConnectionError("closed")
             self._turn(deadline, self._messages_size < INBOUND_MAX)

@@ -128,7 +128,6 @@ int xy_client_connect(const struct xy_client_options *options, struct xy_client 
 			destroy(client);
 			return error;
 		}
-		xy_client_push(client, false);
 		(void)xy_client_wait(client, UINT64_MAX);
 	}
 	xy_client_dispatch(client);

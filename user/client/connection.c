@@ -88,6 +88,7 @@ void xy_client_on_welcome(struct xy_client *client, const uint8_t *frame, uint32
 	client->heartbeat_ns = welcome.heartbeat_ms * XY_NS_PER_MS;
 	client->consumed = client->acked = 0;
 	client->sync_out = client->sync_in = 0;
+	xy_pace_start(client);
 	client->state = XY_CLIENT_SYNCING;
 	if (xy_client_send_sync(client) != 0)
 		xy_client_disconnect(client);
@@ -217,12 +218,14 @@ static int wait_poll(struct xy_client *client, uint64_t due, short events)
 
 int xy_client_wait(struct xy_client *client, uint64_t deadline_ns)
 {
-	short events = wanted(client);
 	uint64_t due;
+	short events;
 	int ready;
 
+	xy_client_push(client, false);
 	if (client->state == XY_CLIENT_CLOSED)
 		return -ENOTCONN;
+	events = wanted(client);
 	if (client->fd >= 0 && events == 0)
 		return xy_client_fail(client, -EAGAIN,
 				      "inbound memory is full: take messages first");

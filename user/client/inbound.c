@@ -243,7 +243,7 @@ static int take_in(struct xy_client *client)
 	return client->in.stalled ? -EAGAIN : 1;
 }
 
-int xy_inbound_intake(struct xy_client *client)
+static int receive(struct xy_client *client, int flags)
 {
 	struct xy_inbound *in = &client->in;
 	struct xy_block *tail;
@@ -259,11 +259,11 @@ int xy_inbound_intake(struct xy_client *client)
 		return -EAGAIN;
 	tail = in->tail;
 	room = client->block_size - tail->end;
-	do
-		got = recv(client->fd, tail->data + tail->end, room, MSG_DONTWAIT);
-	while (got < 0 && errno == EINTR);
+	got = recv(client->fd, tail->data + tail->end, room, flags);
 	client->looked = true;
 	client->stats.reads++;
+	if (got < 0 && errno == EINTR)
+		return -EINTR;
 	if (got < 0 && (errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS)) {
 		in->drained = true;
 		return 0;
@@ -281,6 +281,21 @@ int xy_inbound_intake(struct xy_client *client)
 	client->heard_ns = xy_clock_ns();
 	client->unheard = 0;
 	return take_in(client);
+}
+
+int xy_inbound_intake(struct xy_client *client)
+{
+	int came;
+
+	do
+		came = receive(client, MSG_DONTWAIT);
+	while (came == -EINTR);
+	return came;
+}
+
+int xy_inbound_await(struct xy_client *client)
+{
+	return receive(client, 0);
 }
 
 uint8_t *xy_inbound_frame(struct xy_position *position)

@@ -234,7 +234,8 @@ struct xy_client {
 		uint64_t fresh;    /* target, as on the wire, that was sent to once; 0 = none */
 		uint64_t fresh_ns; /* when */
 		uint64_t bytes;    /* of DATA since the last SYNC */
-		uint32_t epochs;   /* half windows still to be paced */
+		uint32_t epochs;   /* half windows still to be paced … */
+		uint32_t patience; /* … of so many */
 	} pace;
 
 	/* Writability (K25): DATA only after poll said POLLOUT. */
@@ -336,15 +337,16 @@ void xy_client_on_sync_wanted(struct xy_client *client);
 /* Whether a SYNC should go before this batch of DATA. */
 bool xy_pace_due(struct xy_client *client, const uint8_t *batch, size_t length);
 void xy_pace_sent(struct xy_client *client, const uint8_t *batch, size_t length);
+void xy_pace_start(struct xy_client *client);  /* a new connection */
 void xy_pace_wanted(struct xy_client *client); /* the proxy asked for a SYNC */
 void xy_pace_synced(struct xy_client *client); /* a SYNC is sent */
 
 /* Timers: end of an attempt, back-off, heartbeats, requests. */
 void xy_client_tick(struct xy_client *client);
 uint64_t xy_client_next_due(const struct xy_client *client);
-/* Waits until the socket has something to say or a timer is due, then does it (intake, not
- * delivery). -ETIMEDOUT when deadline_ns has passed, -EINTR, -EAGAIN when inbound memory is full
- * and only input could help, -ENOTCONN when closed for good. */
+/* Sends what is due, waits until the socket has something to say or a timer is due, then does it
+ * (intake, not delivery). -ETIMEDOUT when deadline_ns has passed, -EINTR, -EAGAIN when inbound
+ * memory is full and only input could help, -ENOTCONN when closed for good. */
 int xy_client_wait(struct xy_client *client, uint64_t deadline_ns);
 
 static inline uint64_t xy_client_deadline(int timeout_ms)

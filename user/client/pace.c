@@ -9,16 +9,28 @@
  *
  *   - Before the second send to a new target, when it follows at once. The first one had to go the
  *     slow path; SYNCED comes when the proxy has decided about a flow for the rest.
- *   - After half a window, for a while after it was asked to. The receiver then has up to half a
- *     window to work on while the next half is agreed on, and nobody outruns anybody.
+ *   - After almost half a window. The receiver then has up to half a window to work on while the
+ *     next half is agreed on, and nobody outruns anybody. One frame less than half, because PINGs
+ *     and the like stand in the window, too. A publisher that nobody ever asks has a receiver which
+ *     keeps up, and stops pacing itself after a while; each time it is asked the while is longer.
  */
 
-#define SOON_NS 10000000ull /* a second send within this is a stream's */
-#define EPOCHS  256         /* half windows paced after SYNC_WANTED */
+#define SOON_NS      10000000ull /* a second send within this is a stream's */
+#define EPOCHS_FIRST 256         /* half windows that are paced at first … */
+#define EPOCHS_LAST  1048576     /* … and at the most after a SYNC_WANTED */
+
+void xy_pace_start(struct xy_client *client)
+{
+	client->pace.patience = client->pace.epochs = EPOCHS_FIRST;
+	client->pace.bytes = 0;
+	client->pace.fresh = 0;
+}
 
 void xy_pace_wanted(struct xy_client *client)
 {
-	client->pace.epochs = EPOCHS;
+	if (client->pace.patience < EPOCHS_LAST)
+		client->pace.patience *= 2;
+	client->pace.epochs = client->pace.patience;
 }
 
 void xy_pace_synced(struct xy_client *client)
@@ -39,7 +51,7 @@ bool xy_pace_due(struct xy_client *client, const uint8_t *batch, size_t length)
 			return true;
 	}
 	if (client->pace.epochs && client->pace.bytes > 0 &&
-	    client->pace.bytes + length > client->window / 2) {
+	    client->pace.bytes + length > client->window / 2 - XY_FRAME_MAX) {
 		client->pace.epochs--;
 		return true;
 	}

@@ -90,7 +90,6 @@ static int wait_answer(struct xy_client *client, const enum xy_answer *answer)
 
 		if (client->state == XY_CLIENT_CLOSED)
 			return -ECONNRESET;
-		xy_client_push(client, false);
 		error = xy_client_wait(client, deadline);
 		if (error == -ETIMEDOUT)
 			return xy_client_fail(client, error, "no answer within %u ms",
@@ -286,7 +285,6 @@ static int unsubscribe_wait(struct xy_client *client, struct xy_subscription *su
 	while (subscription->answer == XY_ANSWER_NONE && client->state == XY_CLIENT_READY) {
 		int error;
 
-		xy_client_push(client, false);
 		error = xy_client_wait(client, deadline);
 		if (error && error != -EINTR && client->state == XY_CLIENT_READY)
 			return error;
@@ -302,7 +300,6 @@ int xy_client_unsubscribe(struct xy_client *client, struct xy_subscription *subs
 
 	/* What is being restored must be known before it can be taken back. */
 	while (client->state == XY_CLIENT_RESTORING) {
-		xy_client_push(client, false);
 		error = xy_client_wait(client, deadline);
 		if (error && error != -EINTR)
 			break;

@@ -14,12 +14,12 @@
 #include "core/notify.h"
 #include "kernel/session.h"
 
-#define LOOK_AGAIN_MS   5   /* progress on lanes may wake nobody here */
-#define WATCH_GAP_MS    100 /* nobody looked for so long: the stall watch starts afresh */
-#define THRESHOLD_FIRST 64  /* frames kept off the lane before a SYNC is worth it */
-#define THRESHOLD_LAST  65536
+#define LOOK_AGAIN_MS  5     /* progress on lanes may wake nobody here */
+#define WATCH_GAP_MS   100   /* nobody looked for so long: the stall watch starts afresh */
+#define THRESHOLD_LAST 65536 /* of frames kept off the lane before a SYNC is worth it */
+#define WORTH_IT       64    /* frames redirected since the last one */
 /* A lane client is asked to pause; one that does not is stopped like any other beyond this. */
-#define CROWD_LIMIT     (4 * XY_BUFFER_PAUSE)
+#define CROWD_LIMIT    (4 * XY_BUFFER_PAUSE)
 
 /* ---- waiting ------------------------------------------------------------------------------------
  */
@@ -94,6 +94,9 @@ static bool wait_over(struct xy_connection *connection, const struct xy_wait *wa
 				 memory_order_seq_cst);
 	if (xy_peer_has_room(wait->peer, wait->progress))
 		return true;
+	/* Only an answered PING can end this one, and a mark may have gone by unreported. */
+	if (wait->peer->session && xy_session_unproven(wait->peer->session) > wait->peer->window)
+		xy_notify_prove(wait->peer);
 	if (!wait->direct) {
 		if (stalled(wait->peer, now))
 			xy_notify_slow(wait->peer);
@@ -230,8 +233,8 @@ static void sync_weigh(struct xy_connection *connection)
 {
 	const struct xy_session *session = connection->peer->session;
 
-	if (xy_session_frames(session) - connection->frames_at_synced >= THRESHOLD_FIRST)
-		connection->sync_threshold = THRESHOLD_FIRST;
+	if (xy_session_frames(session) - connection->frames_at_synced >= WORTH_IT)
+		connection->sync_threshold = XY_SYNC_THRESHOLD;
 	else if (connection->sync_threshold < THRESHOLD_LAST)
 		connection->sync_threshold *= 2;
 }
@@ -303,7 +306,7 @@ void xy_brake_want(struct xy_connection *connection)
 void xy_brake_flow(struct xy_connection *connection)
 {
 	/* One that waits for its answers has come to rest by itself. */
-	if (connection->sync_threshold == THRESHOLD_FIRST &&
+	if (connection->sync_threshold == XY_SYNC_THRESHOLD &&
 	    xy_session_behind(connection->peer->session))
 		xy_brake_want(connection);
 }

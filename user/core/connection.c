@@ -162,7 +162,7 @@ void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, 
 	connection->peer = peer;
 	connection->is_unix = is_unix;
 	connection->farewell = farewell;
-	connection->sync_threshold = 64;
+	connection->sync_threshold = XY_SYNC_THRESHOLD;
 	connection->heard_ms = xy_loop_now_ms(worker->loop);
 	snprintf(connection->address, sizeof(connection->address), "%s", address);
 	connection->watch = (struct xy_watch){.fd = fd, .name = "connection", .ready = ready};

@@ -21,9 +21,12 @@
 #include "proto/frame.h"
 #include <xylem/pipe.h>
 
-#define XY_PROOFS_MAX   8           /* PINGs outstanding */
-#define XY_CONTROL_MAX  (64u << 10) /* control frames that may wait, and stand beyond the window */
-#define XY_REQUESTS_MAX 256         /* of one connection at the router at once */
+#define XY_PROOFS_MAX     8           /* PINGs outstanding */
+#define XY_CONTROL_MAX    (64u << 10) /* control frames that may wait, and stand beyond the window */
+/* Frames that only what went before them kept off the lane: so many are worth a SYNC at first. Few,
+ * because under load a frame is a bundle of hundreds of messages. */
+#define XY_SYNC_THRESHOLD 8
+#define XY_REQUESTS_MAX   256 /* of one connection at the router at once */
 
 enum xy_connection_state {
 	XY_CONNECTION_FIRST, /* WELCOME sent; waiting for the first frame, sending nothing */

@@ -84,12 +84,13 @@ bool xy_outbound_empty(const struct xy_connection *connection)
 static void data_gone(struct xy_connection *connection, size_t bytes, uint32_t frames)
 {
 	struct xy_peer *peer = connection->peer;
-	uint64_t before = atomic_fetch_sub_explicit(&peer->pending, bytes, memory_order_seq_cst);
+	uint64_t left;
 
-	atomic_fetch_add_explicit(&peer->given, bytes, memory_order_relaxed);
 	if (connection->lane)
 		xy_session_queued_sub(peer->session, frames);
-	if (before >= XY_BUFFER_RESUME && before - bytes < XY_BUFFER_RESUME)
+	atomic_fetch_add_explicit(&peer->given, bytes, memory_order_relaxed);
+	left = atomic_fetch_sub_explicit(&peer->pending, bytes, memory_order_seq_cst) - bytes;
+	if (left < XY_BUFFER_RESUME && atomic_load_explicit(&peer->waiting, memory_order_seq_cst))
 		xy_notify_room(peer);
 }
 

@@ -134,12 +134,19 @@ bool xy_peer_direct_full(const struct xy_peer *peer)
 
 bool xy_peer_has_room(const struct xy_peer *peer, uint64_t progress)
 {
+	uint64_t pending;
+
 	if (atomic_load_explicit(&peer->closed, memory_order_acquire))
 		return true;
-	if (atomic_load_explicit(&peer->pending, memory_order_seq_cst) >= XY_BUFFER_RESUME)
+	pending = atomic_load_explicit(&peer->pending, memory_order_seq_cst);
+	if (pending >= XY_BUFFER_RESUME)
 		return false;
 	if (!peer->session)
 		return true;
-	return xy_session_outstanding(peer->session) <= peer->window / 2 ||
+	/* Half a window more must fit into the two that may be unproven. */
+	if (xy_session_unproven(peer->session) > peer->window + peer->window / 2)
+		return false;
+	/* While the proxy holds something for it, nothing is redirected past that. */
+	return (pending == 0 && xy_session_outstanding(peer->session) <= peer->window / 2) ||
 	       xy_session_acked(peer->session) - progress >= peer->window / 2;
 }

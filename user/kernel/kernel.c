@@ -54,8 +54,8 @@ static void control_fill(struct xy_kernel *kernel, const struct xy_kernel_option
 {
 	struct xy_control *control = kernel->control;
 
-	memcpy(control->listener, options->listener,
-	       options->listeners * sizeof(*options->listener));
+	for (uint32_t i = 0; i < options->listeners; i++)
+		control->listener[i] = options->listener[i];
 	control->listeners = options->listeners;
 	control->slots = kernel->slots.size;
 	control->pid = (uint32_t)getpid();

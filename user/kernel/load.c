@@ -104,7 +104,7 @@ static void explain(int error, char *why, size_t why_size)
 {
 	const char *advice = "";
 
-	if (error == -EPERM || error == -EACCES)
+	if (error == -EPERM)
 		advice = "; needs root or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and on kernels "
 			 "before 5.11 a higher RLIMIT_MEMLOCK";
 	else if (error == -ENOMEM)

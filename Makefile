@@ -146,7 +146,7 @@ format:
 tidy: $(SKEL)
 	@scripts/deps.sh check tidy
 	@printf '%s\n' $(foreach l,$(LAYERS),$(SRC_$(l))) | \
-		xargs -P 2 -n 4 sh -c '$(CLANG_TIDY) --quiet "$$@" -- $(subst ','"'"',$(filter-out -Werror,$(CFLAGS_ALL)))' tidy
+		xargs -P 2 -n 4 sh -c '$(CLANG_TIDY) --quiet "$$@" -- $(subst ','"'"',$(patsubst -I$(BUILD)/gen,-isystem $(BUILD)/gen,$(filter-out -Werror,$(CFLAGS_ALL))))' tidy
 
 install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/xylem

@@ -36,8 +36,9 @@ run_one() {
 	mkdir -p "$dir"
 	timeout -k 5 "$limit" "${command[@]}" >"$dir/out" 2>"$dir/err" </dev/null &
 	# timeout has a process group of its own, which a terminal's ^C does not reach.
+	# shellcheck disable=SC2064 # this very process, whatever runs later
 	trap "kill $! 2>/dev/null" TERM
-	wait $! || status=$?
+	wait $! 2>/dev/null || status=$?
 	[[ $status == 124 || $status == 137 ]] && echo "# killed: longer than $limit s" >>"$dir/out"
 	echo "$status" >"$dir/status"
 }

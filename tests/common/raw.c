@@ -410,6 +410,31 @@ void raw_expect_closed(struct raw *raw)
 	}
 }
 
+void raw_send_fence(struct raw *receiver, struct raw *sender)
+{
+	struct xy_frame fence = raw_header(sender, XY_DATA);
+
+	fence.flags = XY_DIRECT;
+	fence.target = receiver->endpoint;
+	raw_send_frame(sender, fence, "fence", 5);
+}
+
+bool raw_is_fence(const struct raw_frame *frame)
+{
+	return (frame->header.flags & XY_DIRECT) != 0 && frame->length == 5 &&
+	       memcmp(frame->payload, "fence", 5) == 0;
+}
+
+void raw_expect_fence(struct raw *receiver, struct raw *sender)
+{
+	const struct raw_frame *data;
+
+	raw_send_fence(receiver, sender);
+	data = raw_expect_data(receiver);
+	if (!raw_is_fence(data) || data->header.source != sender->endpoint)
+		fail_msg("DATA instead of the fence: %.200s", (const char *)data->payload);
+}
+
 void raw_expect_silence(struct raw *raw)
 {
 	struct xy_frame ping = raw_header(raw, XY_PING);

@@ -99,8 +99,14 @@ void raw_expect_text(struct raw *raw, const char *text);
 const struct raw_frame *raw_expect_error(struct raw *raw, enum xy_error error);
 /* Nothing but the end of the stream (or RST) follows. */
 void raw_expect_closed(struct raw *raw);
-/* The proxy sent no DATA and no ERROR before it answered a PING. A
- * publisher that has SYNCed before makes this a proof that nothing of it is on its way. */
+/* The sender has sent a message to the receiver's endpoint, and this is the receiver's next DATA:
+ * by the order of one source nothing else of that sender is on its way. */
+void raw_expect_fence(struct raw *receiver, struct raw *sender);
+/* The two halves, for tests that read by themselves. */
+void raw_send_fence(struct raw *receiver, struct raw *sender);
+bool raw_is_fence(const struct raw_frame *frame);
+/* The next frame is the answer to a PING. Control frames may overtake DATA, so that this proves the
+ * absence of ERROR and not of DATA. */
 void raw_expect_silence(struct raw *raw);
 
 #endif

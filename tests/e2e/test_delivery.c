@@ -92,7 +92,7 @@ static void test_patterns_match_as_the_page_says(void **state)
 		raw_sync(publisher);
 		if (table[i].match)
 			raw_expect_text(subscriber, table[i].subject);
-		raw_expect_silence(subscriber);
+		raw_expect_fence(subscriber, publisher);
 		raw_close(subscriber);
 	}
 }
@@ -111,7 +111,7 @@ static void test_several_matching_subscriptions_give_one_delivery(void **state)
 	raw_sync(publisher);
 	for (int i = 0; i < 5; i++)
 		raw_expect_text(subscriber, "once");
-	raw_expect_silence(subscriber);
+	raw_expect_fence(subscriber, publisher);
 }
 
 static void test_every_plain_subscriber_gets_every_message_in_order(void **state)
@@ -119,7 +119,7 @@ static void test_every_plain_subscriber_gets_every_message_in_order(void **state
 	enum { SUBSCRIBERS = 8, MESSAGES = 200 };
 	struct raw *publisher = raw_open(*state), *subscriber[SUBSCRIBERS];
 	uint64_t topic = raw_declare(publisher, "fan.out");
-	char text[16];
+	char text[32];
 
 	for (int i = 0; i < SUBSCRIBERS; i++) {
 		subscriber[i] = raw_open(*state);
@@ -155,7 +155,7 @@ static void test_unsubscribe_ends_delivery_of_that_subscription_only(void **stat
 	raw_publish(publisher, b, 2, "b2");
 	raw_expect_text(subscriber, "b2");
 	raw_sync(publisher);
-	raw_expect_silence(subscriber);
+	raw_expect_fence(subscriber, publisher);
 }
 
 static void test_a_new_subscriber_gets_what_is_sent_after_its_ok(void **state)
@@ -188,7 +188,7 @@ static void test_echo_is_given_unless_it_is_declined(void **state)
 	raw_subscribe(declines, "{\"subject\":\"echo.b\",\"echo\":false}");
 	raw_publish(declines, raw_declare(declines, "echo.b"), 1, "mine");
 	raw_sync(declines);
-	raw_expect_silence(declines);
+	raw_expect_fence(declines, declines);
 	raw_publish(raw, raw_declare(raw, "echo.b"), 1, "not mine");
 	raw_expect_text(declines, "not mine");
 }
@@ -196,25 +196,21 @@ static void test_echo_is_given_unless_it_is_declined(void **state)
 /* ---- queue groups ------------------------------------------------------------------------------
  */
 
-/* Reads what has come to each; returns how many messages in all. Marks every sequence seen. */
-static unsigned collect(struct raw **members, unsigned count, uint8_t *seen)
+/* Reads what the publisher has sent to each; returns how many messages in all. Marks every sequence
+ * seen. */
+static unsigned collect(struct raw *publisher, struct raw **members, unsigned count, uint8_t *seen)
 {
 	unsigned total = 0;
 
 	for (unsigned i = 0; i < count; i++) {
+		const struct raw_frame *data;
 		uint64_t last = 0;
 
-		raw_send_frame(members[i], raw_header(members[i], XY_PING), NULL, 0);
-		while (raw_read(members[i], TEST_TIMEOUT_MS) == RAW_FRAME &&
-		       members[i]->frame.header.type != XY_PONG) {
-			const struct xy_frame *header = &members[i]->frame.header;
-
-			if (header->type != XY_DATA)
-				continue;
-			assert_true(header->sequence > last);
-			last = header->sequence;
+		raw_send_fence(members[i], publisher);
+		for (; !raw_is_fence(data = raw_expect_data(members[i])); total++) {
+			assert_true(data->header.sequence > last);
+			last = data->header.sequence;
 			seen[last]++;
-			total++;
 		}
 	}
 	return total;
@@ -240,8 +236,8 @@ static void test_a_group_gives_each_message_to_one_member(void **state)
 	for (uint64_t m = 1; m <= MESSAGES; m++)
 		raw_publish(publisher, topic, m, "to one");
 	raw_sync(publisher);
-	assert_int_equal(collect(members, 3, seen), MESSAGES);
-	assert_int_equal(collect(other, 2, seen_other), MESSAGES);
+	assert_int_equal(collect(publisher, members, 3, seen), MESSAGES);
+	assert_int_equal(collect(publisher, other, 2, seen_other), MESSAGES);
 	for (int m = 1; m <= MESSAGES; m++) {
 		assert_int_equal(seen[m], 1);
 		assert_int_equal(seen_other[m], 1);
@@ -264,7 +260,7 @@ static void test_a_lone_group_on_its_own_route_gives_each_message_to_one_member(
 		if (m % 50 == 0)
 			raw_sync(publisher);
 	}
-	assert_int_equal(collect(members, 4, seen), MESSAGES);
+	assert_int_equal(collect(publisher, members, 4, seen), MESSAGES);
 	for (int m = 1; m <= MESSAGES; m++)
 		assert_int_equal(seen[m], 1);
 }
@@ -283,8 +279,8 @@ static void test_a_member_that_gets_it_anyway_satisfies_its_group(void **state)
 	raw_sync(publisher);
 	for (int m = 1; m <= 20; m++)
 		raw_expect_text(both, "satisfied");
-	raw_expect_silence(both);
-	raw_expect_silence(member);
+	raw_expect_fence(both, publisher);
+	raw_expect_fence(member, publisher);
 }
 
 static void test_a_group_goes_on_when_a_member_leaves(void **state)
@@ -333,7 +329,7 @@ static void test_direct_reaches_its_endpoint_only(void **state)
 	raw_send_frame(sender, data, "self", 4);
 	assert_passed_unchanged(raw_expect_data(sender), &data, "self", 4);
 	raw_sync(sender);
-	raw_expect_silence(bystander);
+	raw_expect_fence(bystander, sender);
 }
 
 static void test_request_and_reply(void **state)
@@ -463,16 +459,13 @@ static void test_all_fragments_of_a_message_go_to_one_member(void **state)
 			raw_send_frame(publisher, data, "piece", 5);
 	raw_sync(publisher);
 	for (int i = 0; i < 3; i++) {
+		const struct raw_frame *piece;
 		uint16_t next = 0;
 
-		raw_send_frame(members[i], raw_header(members[i], XY_PING), NULL, 0);
-		while (raw_read(members[i], TEST_TIMEOUT_MS) == RAW_FRAME &&
-		       members[i]->frame.header.type != XY_PONG) {
-			if (members[i]->frame.header.type != XY_DATA)
-				continue;
-			assert_int_equal(members[i]->frame.header.fragment, next);
+		raw_send_fence(members[i], publisher);
+		for (; !raw_is_fence(piece = raw_expect_data(members[i])); total++) {
+			assert_int_equal(piece->header.fragment, next);
 			next = (uint16_t)((next + 1) % FRAGMENTS);
-			total++;
 		}
 		assert_int_equal(next, 0);
 	}

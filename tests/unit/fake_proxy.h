@@ -21,6 +21,7 @@
 #include <inttypes.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -364,7 +365,11 @@ static inline void fake_serve(struct fake *fake, int fd)
 static inline void *fake_run(void *argument)
 {
 	struct fake *fake = argument;
+	sigset_t all;
 
+	/* Signals are for the test. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
 	for (;;) {
 		int fd = accept(fake->listener, NULL, NULL), on = 1;
 

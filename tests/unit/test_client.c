@@ -3,6 +3,8 @@
 #include "unit/fake_proxy.h"
 
 #include <poll.h>
+#include <signal.h>
+#include <sys/time.h>
 
 static struct fake fake;
 
@@ -543,6 +545,30 @@ static void sync_waits_until_all_was_handed_on(void **state)
 	fake_stop(&fake);
 }
 
+static void ring(int signal)
+{
+	(void)signal;
+}
+
+static void a_signal_ends_waiting_with_eintr(void **state)
+{
+	const struct itimerval often = {{0, 20000}, {0, 20000}}, never = {{0, 0}, {0, 0}};
+	struct sigaction action = {.sa_handler = ring, .sa_flags = SA_RESTART};
+	struct xy_client *client;
+	struct xy_message message;
+
+	(void)state;
+	fake_start(&fake);
+	client = fake_connect(&fake, (struct xy_client_options){0});
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	assert_int_equal(xy_client_next(client, -1, &message), -EINTR);
+	assert_int_equal(xy_client_next(client, FAKE_TIMEOUT_S * 1000, &message), -EINTR);
+	setitimer(ITIMER_REAL, &never, NULL);
+	xy_client_close(client);
+	fake_stop(&fake);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -571,6 +597,7 @@ int main(void)
 		cmocka_unit_test_setup(drain_sends_all_says_goodbye_and_takes_what_still_comes,
 				       setup),
 		cmocka_unit_test_setup(sync_waits_until_all_was_handed_on, setup),
+		cmocka_unit_test_setup(a_signal_ends_waiting_with_eintr, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

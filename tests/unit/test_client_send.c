@@ -22,12 +22,10 @@ static void fill(uint8_t *data, size_t length, uint32_t number)
 
 static void check_filled(const uint8_t *data, size_t length, uint32_t number)
 {
-	uint32_t found;
+	uint8_t expected[XY_PAYLOAD_MAX];
 
-	memcpy(&found, data, sizeof(found));
-	assert_int_equal(found, number);
-	for (size_t i = 4; i < length; i++)
-		assert_int_equal(data[i], (uint8_t)(number + i));
+	fill(expected, length, number);
+	assert_memory_equal(data, expected, length);
 }
 
 /* All messages that the proxy has got, bundled or not: `count` of them, in order from 0, numbered
@@ -36,11 +34,14 @@ static void check_all(size_t count, size_t length)
 {
 	size_t at = 0;
 
-	for (size_t i = 0; at < count; i++) {
-		struct fake_frame frame = fake_frame(&fake, XY_DATA, i);
+	pthread_mutex_lock(&fake.lock);
+	for (size_t i = 0; i < fake.count; i++) {
+		struct fake_frame frame = fake.frames[i];
 		size_t left = frame.header.length - XY_HEADER_SIZE;
 		const uint8_t *data = frame.payload;
 
+		if (frame.header.type != XY_DATA)
+			continue;
 		assert_int_equal(frame.header.sequence, at + 1);
 		if ((frame.header.flags & XY_BUNDLE) == 0) {
 			assert_int_equal(left, length);
@@ -57,6 +58,7 @@ static void check_all(size_t count, size_t length)
 			left -= XY_BUNDLE_PREFIX + length;
 		}
 	}
+	pthread_mutex_unlock(&fake.lock);
 	assert_int_equal(at, count);
 }
 
@@ -88,20 +90,10 @@ static size_t messages_received(void)
 	return count;
 }
 
-static void await_messages(size_t count)
+/* After a SYNC everything is recorded: the proxy reads in order. */
+static void await_messages(struct xy_client *client, size_t count)
 {
-	struct timespec deadline;
-	int error = 0;
-
-	fake_deadline(&deadline);
-	while (messages_received() < count && error == 0) {
-		pthread_mutex_lock(&fake.lock);
-		error = pthread_cond_timedwait(&fake.changed, &fake.lock,
-					       &(struct timespec){time(NULL) + 1, 0});
-		pthread_mutex_unlock(&fake.lock);
-		if (error == ETIMEDOUT && time(NULL) < deadline.tv_sec)
-			error = 0;
-	}
+	assert_int_equal(xy_client_sync(client, -1), 0);
 	assert_int_equal(messages_received(), count);
 }
 
@@ -138,7 +130,7 @@ static void one_message_alone_is_a_plain_frame_and_queued_ones_are_a_bundle(void
 	assert_int_equal(xy_client_flush(client, -1), 0);
 	publish(client, topic, 64, 1, 3);
 	assert_int_equal(xy_client_flush(client, -1), 0);
-	await_messages(4);
+	await_messages(client, 4);
 	assert_int_equal(fake_count(&fake, XY_DATA), 2);
 	assert_int_equal(fake_frame(&fake, XY_DATA, 0).header.flags, 0);
 	assert_int_equal(fake_frame(&fake, XY_DATA, 1).header.flags, XY_BUNDLE);
@@ -161,7 +153,7 @@ static void a_stream_of_small_messages_goes_in_full_bundles_without_a_flush(void
 	topic = declare(client, "a");
 	publish(client, topic, 100, 0, 20000);
 	assert_int_equal(xy_client_flush(client, -1), 0);
-	await_messages(20000);
+	await_messages(client, 20000);
 	check_all(20000, 100);
 	xy_client_stats(client, &stats);
 	assert_int_equal(stats.messages_out, 20000);
@@ -184,7 +176,7 @@ static void without_bundles_a_send_holds_at_most_64_frames(void **state)
 	topic = declare(client, "a");
 	publish(client, topic, 8, 0, 640);
 	assert_int_equal(xy_client_flush(client, -1), 0);
-	await_messages(640);
+	await_messages(client, 640);
 	check_all(640, 8);
 	for (size_t i = 0; i < sends.count; i++)
 		full += sends.log[i].length == 64 * (XY_HEADER_SIZE + 8);
@@ -204,7 +196,7 @@ static void a_send_holds_at_most_64_kib(void **state)
 	topic = declare(client, "a");
 	publish(client, topic, 10000, 0, 60);
 	assert_int_equal(xy_client_flush(client, -1), 0);
-	await_messages(60);
+	await_messages(client, 60);
 	check_all(60, 10000);
 	/* Six frames of 10,060 bytes. */
 	for (size_t i = 0; i < sends.count; i++)
@@ -362,7 +354,7 @@ static void after_a_short_send_the_rest_goes_alone(void **state)
 		number += 100;
 		assert_int_equal(xy_client_flush(client, -1), 0);
 	}
-	await_messages(number);
+	await_messages(client, number);
 	check_all(number, 1000);
 	xy_client_close(client);
 	fake_stop(&fake);
@@ -400,7 +392,7 @@ static void a_proxy_that_reads_slowly_gets_everything_in_order(void **state)
 	topic = declare(client, "a");
 	publish(client, topic, 3000, 0, 6000);
 	assert_int_equal(xy_client_flush(client, -1), 0);
-	await_messages(6000);
+	await_messages(client, 6000);
 	check_all(6000, 3000);
 	xy_client_close(client);
 	fake_stop(&fake);
@@ -434,7 +426,7 @@ static void try_publish_never_waits_and_loses_nothing_that_it_took(void **state)
 	assert_int_equal(xy_client_flush(client, 1), -ETIMEDOUT);
 	fake_set(&fake, &fake.paused, false);
 	assert_int_equal(xy_client_flush(client, -1), 0);
-	await_messages(taken);
+	await_messages(client, taken);
 	check_all(taken, sizeof(data));
 	xy_client_close(client);
 	fake_stop(&fake);
@@ -474,11 +466,13 @@ static void sync_wanted_is_answered_within_a_loop_that_only_publishes(void **sta
 	assert_true(before < number);
 	/* A second one while the SYNC is in flight is answered by it. */
 	fake_inject(&fake, (struct xy_frame){.type = XY_SYNC_WANTED}, NULL, 0);
+	fake_set(&fake, &fake.hold_synced, false);
 	fake_inject(&fake, (struct xy_frame){.type = XY_SYNCED, .correlation = 2}, NULL, 0);
+	while (xy_client_on_lane(client))
+		assert_int_equal(xy_client_process(client), 0);
 	assert_int_equal(xy_client_flush(client, -1), 0);
-	await_messages(number);
+	await_messages(client, number);
 	check_all(number, sizeof(data));
-	assert_false(xy_client_on_lane(client));
 	xy_client_close(client);
 	fake_stop(&fake);
 }
@@ -497,7 +491,7 @@ static void a_publish_that_waits_for_the_brake_goes_on_when_it_is_released(void 
 		publish(client, topic, 1000, (uint32_t)i * 300, 300);
 	}
 	assert_int_equal(xy_client_flush(client, -1), 0);
-	await_messages(6000);
+	await_messages(client, 6000);
 	check_all(6000, 1000);
 	assert_true(fake_count(&fake, XY_SYNC) > 2);
 	xy_client_close(client);

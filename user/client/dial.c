@@ -2,12 +2,23 @@
 #include "client/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 /* A send buffer filled by this part beyond the last POLLOUT still has room for an ACK (K25). */
 #define UNPOLLED_PART 16
+
+/* Every call but xy_inbound_await() says MSG_DONTWAIT. */
+static bool make_patient(int fd)
+{
+	struct timeval patience = {.tv_usec = XY_PATIENCE_NS / 1000};
+	int flags = fcntl(fd, F_GETFL);
+
+	return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0 &&
+	       flags >= 0 && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
+}
 
 static void connected(struct xy_client *client)
 {
@@ -17,6 +28,7 @@ static void connected(struct xy_client *client)
 	client->address_next = client->addresses;
 	/* Refused by a UNIX socket, which has no such delay. */
 	(void)xy_net_set_nodelay(client->fd);
+	client->patient = make_patient(client->fd);
 	getsockopt(client->fd, SOL_SOCKET, SO_SNDBUF, &buffer, &size);
 	client->unpolled_max = (size_t)buffer / UNPOLLED_PART;
 	client->unpolled = 0;

@@ -48,6 +48,7 @@
 #define XY_EVENTS_MAX      16
 #define XY_WORDS_SIZE      320
 #define XY_STREAMS_MAX     16384
+#define XY_PATIENCE_NS     100000000ull
 #define XY_ADDRESSES_MAX   8
 #define XY_NOTHING         SIZE_MAX
 
@@ -215,7 +216,8 @@ struct xy_client {
 
 	/* Connection. */
 	enum xy_client_state state;
-	int fd;                                      /* -1 = none */
+	int fd;       /* -1 = none */
+	bool patient; /* a recv without MSG_DONTWAIT waits, for XY_PATIENCE_NS */
 	struct xy_address address[XY_ADDRESSES_MAX]; /* of the attempt */
 	int addresses, address_next;
 	bool was_ready, told_connected, lane, said_goodbye;
@@ -406,6 +408,8 @@ uint64_t xy_frame_messages(const uint8_t *frame);
 /* Reads once and takes in what came. 1 when something came, 0 when nothing is there, -EAGAIN when
  * memory is full, -ENOTCONN when the connection ended (xy_client_disconnect() was called). */
 int xy_inbound_intake(struct xy_client *client);
+/* As intake, but waits for XY_PATIENCE_NS at most; also -EINTR. Of a socket that is `patient`. */
+int xy_inbound_await(struct xy_client *client);
 /* The frame at the position, or NULL; moves over block borders. */
 uint8_t *xy_inbound_frame(struct xy_position *position);
 /* Lets go of frames that are dead. */

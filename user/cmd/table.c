@@ -71,7 +71,7 @@ static void print_cell(const char *text, int width, bool right, bool last)
 
 void xy_table_print(struct xy_table *table)
 {
-	int width[XY_TABLE_COLUMNS];
+	int width[XY_TABLE_COLUMNS] = {0};
 
 	for (unsigned column = 0; column < table->columns; column++) {
 		width[column] = width_of(table->heading[column] + (*table->heading[column] == '>'));
@@ -88,9 +88,9 @@ void xy_table_print(struct xy_table *table)
 		print_cell(table->heading[column] + right, width[column], right,
 			   column + 1 == table->columns);
 	}
-	for (size_t i = 0; i < table->cells; i++) {
-		unsigned column = (unsigned)(i % table->columns);
-
+	for (size_t i = 0, column = 0; i < table->cells; i++, column++) {
+		if (column == table->columns)
+			column = 0;
 		print_cell(table->cell[i], width[column], *table->heading[column] == '>',
 			   column + 1 == table->columns);
 		free(table->cell[i]);

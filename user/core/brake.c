@@ -75,13 +75,15 @@ static bool stalled(struct xy_peer *peer, uint64_t now)
 	uint64_t seen = atomic_exchange_explicit(&peer->watch_seen_ms, now, memory_order_relaxed);
 	uint64_t since = atomic_load_explicit(&peer->watch_since_ms, memory_order_relaxed);
 
+	/* Each loop has a clock of its own: another's look may have been a little later than now.
+	 */
 	if (progress != atomic_load_explicit(&peer->watch_mark, memory_order_relaxed) ||
-	    now - seen > WATCH_GAP_MS || now < since) {
+	    now > seen + WATCH_GAP_MS) {
 		atomic_store_explicit(&peer->watch_mark, progress, memory_order_relaxed);
 		atomic_store_explicit(&peer->watch_since_ms, now, memory_order_relaxed);
 		return false;
 	}
-	return now - since >= atomic_load_explicit(&peer->stall_ms, memory_order_relaxed);
+	return now >= since + atomic_load_explicit(&peer->stall_ms, memory_order_relaxed);
 }
 
 /* True when this wait is over. */
@@ -194,7 +196,8 @@ static void sync_wait_group(struct xy_connection *connection, const struct xy_gr
 		wait_add(connection, group->member[m].peer, number, false);
 }
 
-static void sync_wait_topic(struct xy_connection *connection, const struct xy_route *route)
+static void sync_wait_topic(struct xy_connection *connection, const struct xy_route *route,
+			    uint32_t *numbers)
 {
 	for (uint32_t p = 0; p < route->plains; p++) {
 		struct xy_peer *peer = route->plain[p].peer;
@@ -205,14 +208,14 @@ static void sync_wait_topic(struct xy_connection *connection, const struct xy_ro
 	}
 	for (uint32_t g = 0; g < route->groups; g++)
 		if (xy_group_open(route, route->group[g], connection->peer))
-			sync_wait_group(connection, route->group[g],
-					connection->wait_count + g + 1);
+			sync_wait_group(connection, route->group[g], ++*numbers);
 }
 
 /* The receivers that this publisher feeds and that have no room. Read section. */
 static void sync_waits(struct xy_connection *connection)
 {
 	size_t position = 0;
+	uint32_t numbers = 0; /* of groups, to tell their waits apart */
 	uint64_t id;
 	void *value;
 
@@ -222,7 +225,7 @@ static void sync_waits(struct xy_connection *connection)
 		if (!target->asked && target->epoch != connection->epoch + 1)
 			continue;
 		if (target->kind == XY_FLOW_TOPIC)
-			sync_wait_topic(connection, xy_topic_route(target->topic));
+			sync_wait_topic(connection, xy_topic_route(target->topic), &numbers);
 		else if (!xy_peer_has_room(target->peer, xy_peer_progress(target->peer)))
 			wait_add(connection, target->peer, 0, true);
 	}
@@ -241,6 +244,9 @@ static void sync_weigh(struct xy_connection *connection)
 
 void xy_brake_sync(struct xy_connection *connection, const struct xy_frame *frame)
 {
+	/* What an unanswered SYNC waited for is found again; else waits would pile up. */
+	while (connection->wait_count)
+		wait_remove(connection, 0);
 	sync_waits(connection);
 	connection->epoch = (uint32_t)frame->correlation;
 	connection->handed = 0;

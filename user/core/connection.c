@@ -159,6 +159,8 @@ void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, 
 	if (!connection || !farewell)
 		goto err_memory;
 	connection->worker = worker;
+	if (pipes_new(connection))
+		goto err_pipes;
 	connection->peer = peer;
 	connection->is_unix = is_unix;
 	connection->farewell = farewell;
@@ -174,7 +176,7 @@ void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, 
 	xy_list_init(&connection->ready);
 	peer->connection = connection;
 	xy_list_add_tail(&worker->connections, &connection->of_worker);
-	if (pipes_new(connection) || xy_loop_watch(worker->loop, &connection->watch, EPOLLIN)) {
+	if (xy_loop_watch(worker->loop, &connection->watch, EPOLLIN)) {
 		xy_connection_close(connection, "out of memory");
 		return;
 	}
@@ -183,6 +185,10 @@ void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, 
 		xy_connection_drain(connection);
 	return;
 
+err_pipes:
+	xy_pipe_free(connection->in);
+	xy_pipe_free(connection->control);
+	xy_pipe_free(connection->data);
 err_memory:
 	xy_log(XY_LOG_ERROR, "connection-failed", "endpoint=%016lx why=\"out of memory\"",
 	       peer->endpoint);
@@ -277,6 +283,7 @@ void xy_connection_leave(struct xy_connection *connection)
 	if (!connection->goodbye_sent && xy_pipe_length(connection->data) == 0 &&
 	    connection->state != XY_CONNECTION_FIRST) {
 		connection->goodbye_sent = true;
+		atomic_store_explicit(&connection->peer->finished, true, memory_order_relaxed);
 		xy_control_send(connection, &goodbye, NULL, 0);
 	} else if (leaving && connection->goodbye_sent && xy_outbound_empty(connection)) {
 		linger(connection);

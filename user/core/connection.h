@@ -82,13 +82,15 @@ struct xy_connection {
 	bool draining;               /* the proxy wants to say GOODBYE */
 	struct xy_request *farewell; /* the request that ends it; kept, so that it cannot fail */
 	bool goodbye_sent;
+	bool broken; /* without memory for a control frame: closed at the end of the turn */
 
 	struct xy_pipe *in, *control, *data;
 	uint32_t partial; /* bytes of a frame still to send after a short send; of control first */
 	bool partial_control;
 	uint32_t held_control, held_data; /* frames in the pipes */
 	uint32_t bindings;                /* of these, BINDINGs that count in `queued` */
-	uint32_t holds;                   /* enum xy_hold: takes no more input while not 0 */
+	size_t firm;    /* bytes of `data` up to the last frame that drop-oldest may not drop */
+	uint32_t holds; /* enum xy_hold: takes no more input while not 0 */
 	uint64_t held_since_ms;
 	bool writing; /* waits for the socket to take more */
 

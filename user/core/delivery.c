@@ -114,6 +114,15 @@ static struct xy_delivery *delivery_of(struct xy_deliveries *deliveries, struct 
 	return delivery;
 }
 
+uint64_t xy_deliveries_room(const struct xy_deliveries *deliveries, const struct xy_peer *peer)
+{
+	uint32_t index = deliveries->of_peer[peer->number];
+	uint64_t room = xy_peer_room(peer);
+	uint64_t collected = index ? deliveries->list[index - 1].chain.length : 0;
+
+	return collected < room ? room - collected : 0;
+}
+
 int xy_deliver(struct xy_worker *worker, struct xy_peer *receiver, enum xy_delivery_policy policy,
 	       const struct xy_cursor *cursor, size_t length, uint32_t frames)
 {

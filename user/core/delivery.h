@@ -46,6 +46,8 @@ struct xy_deliveries {
 int xy_deliveries_init(struct xy_deliveries *deliveries, uint32_t peers);
 void xy_deliveries_free(struct xy_deliveries *deliveries);
 
+/* Room of a receiver, less what it gets of this turn. */
+uint64_t xy_deliveries_room(const struct xy_deliveries *deliveries, const struct xy_peer *peer);
 /* Adds `frames` whole frames, the next `length` bytes at the cursor, for one receiver. RCU read
  * section, until xy_deliver_flush(). -ENOMEM: the receiver does not get them. */
 int xy_deliver(struct xy_worker *worker, struct xy_peer *receiver, enum xy_delivery_policy policy,

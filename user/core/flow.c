@@ -73,7 +73,7 @@ static uint32_t flow_resolve(const struct xy_router *router, const struct xy_req
 			     struct xy_flow_member member[XY_GROUP_MAX])
 {
 	const struct xy_peer *sender = request->peer, *receiver;
-	struct xy_declaration *declaration;
+	struct xy_topic *topic;
 
 	if (request->flow_kind == XY_FLOW_DIRECT) {
 		receiver = xy_router_endpoint(router, request->target);
@@ -84,13 +84,13 @@ static uint32_t flow_resolve(const struct xy_router *router, const struct xy_req
 		*ret_topic = NULL;
 		return 1;
 	}
-	xy_list_each (declaration, &sender->declarations, of_peer) {
-		if (declaration->topic->id == request->target) {
-			*ret_topic = declaration->topic;
-			return xy_route_lanes(declaration->topic->route, sender, member);
-		}
-	}
-	return 0;
+	/* The worker asks for topics that its sender has declared; they stay until it is detached.
+	 */
+	topic = xy_idmap_get(&router->topics, request->target);
+	if (!topic)
+		return 0;
+	*ret_topic = topic;
+	return xy_route_lanes(topic->route, sender, member);
 }
 
 bool xy_flow_install(struct xy_router *router, const struct xy_request *request)

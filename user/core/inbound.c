@@ -37,10 +37,9 @@ static void no_responders(struct xy_connection *connection, const struct xy_fram
 }
 
 /* The member with the most room; all fragments of a message go where the first went. */
-static const struct xy_receiver *group_choose(const struct xy_group *group,
-					      struct xy_target *target,
-					      const struct xy_frame *frame,
-					      const struct xy_peer *sender)
+static const struct xy_receiver *
+group_choose(const struct xy_deliveries *deliveries, const struct xy_group *group,
+	     struct xy_target *target, const struct xy_frame *frame, const struct xy_peer *sender)
 {
 	const struct xy_receiver *best = NULL;
 	uint64_t best_room = 0;
@@ -56,7 +55,7 @@ static const struct xy_receiver *group_choose(const struct xy_group *group,
 			best = member;
 			break;
 		}
-		room = xy_peer_room(member->peer);
+		room = xy_deliveries_room(deliveries, member->peer);
 		if (!best || room > best_room) {
 			best = member;
 			best_room = room;
@@ -109,7 +108,8 @@ static void run_end(struct xy_connection *connection, struct run *run, const str
 
 		if (!xy_group_open(route, route->group[g], sender))
 			continue;
-		member = group_choose(route->group[g], run->target, frame, sender);
+		member = group_choose(&connection->worker->deliveries, route->group[g], run->target,
+				      frame, sender);
 		if (member)
 			run_deliver(connection, run, member);
 	}
@@ -117,17 +117,39 @@ static void run_end(struct xy_connection *connection, struct run *run, const str
 	run->frames = 0;
 }
 
-static bool route_reaches(const struct xy_route *route, const struct xy_peer *sender)
+static bool peer_finished(const struct xy_peer *peer)
 {
-	for (uint32_t p = 0; p < route->plains; p++)
-		if (route->plain[p].peer != sender || route->plain[p].echo)
+	return atomic_load_explicit(&peer->finished, memory_order_relaxed);
+}
+
+/* Whether one of the receivers gets what the sender sends; `unfinished`: and still takes DATA. */
+static bool receivers_take(const struct xy_receiver *receivers, uint32_t count,
+			   const struct xy_peer *sender, bool unfinished)
+{
+	for (uint32_t r = 0; r < count; r++)
+		if ((receivers[r].peer != sender || receivers[r].echo) &&
+		    !(unfinished && peer_finished(receivers[r].peer)))
 			return true;
-	for (uint32_t g = 0; g < route->groups; g++)
-		for (uint32_t m = 0; m < route->group[g]->members; m++)
-			if (route->group[g]->member[m].peer != sender ||
-			    route->group[g]->member[m].echo)
-				return true;
 	return false;
+}
+
+static bool route_reaches(const struct xy_route *route, const struct xy_peer *sender,
+			  bool unfinished)
+{
+	if (receivers_take(route->plain, route->plains, sender, unfinished))
+		return true;
+	for (uint32_t g = 0; g < route->groups; g++)
+		if (receivers_take(route->group[g]->member, route->group[g]->members, sender,
+				   unfinished))
+			return true;
+	return false;
+}
+
+/* The proxy has said GOODBYE to sender and receivers. */
+static void too_late(struct xy_connection *connection, const struct xy_frame *frame)
+{
+	xy_connection_fail(connection, XY_E_SHUTTING_DOWN, frame,
+			   "after GOODBYE, and its receivers are finished, too");
 }
 
 static void data_topic(struct xy_connection *connection, struct run *run,
@@ -143,8 +165,12 @@ static void data_topic(struct xy_connection *connection, struct run *run,
 	}
 	route = xy_topic_route(target->topic);
 	target->epoch = connection->epoch + 1;
-	if (!route_reaches(route, connection->peer)) {
+	if (!route_reaches(route, connection->peer, false)) {
 		no_responders(connection, frame);
+		return;
+	}
+	if (connection->goodbye_sent && !route_reaches(route, connection->peer, true)) {
+		too_late(connection, frame);
 		return;
 	}
 	run->target = target;
@@ -163,6 +189,10 @@ static void data_direct(struct xy_connection *connection, const struct xy_frame 
 
 	if (!target) {
 		xy_error_send(connection, XY_E_UNKNOWN_ENDPOINT, frame, "no such endpoint here");
+		return;
+	}
+	if (connection->goodbye_sent && peer_finished(target->peer)) {
+		too_late(connection, frame);
 		return;
 	}
 	target->epoch = connection->epoch + 1;
@@ -235,7 +265,8 @@ static void frame_other(struct xy_connection *connection, const struct xy_frame 
 	xy_cursor_skip(&payload, XY_HEADER_SIZE);
 	switch (frame->type) {
 	case XY_SYNC:
-		xy_brake_sync(connection, frame);
+		if (connection->state == XY_CONNECTION_OPEN)
+			xy_brake_sync(connection, frame);
 		break;
 	case XY_ACK:
 		break;
@@ -298,7 +329,8 @@ static size_t frames_take(struct xy_connection *connection, const struct xy_view
 			xy_deliver_flush(connection->worker, connection);
 			xy_brake_handed(connection, data);
 			data = 0;
-			frame_other(connection, &frame, &cursor);
+			if (connection->state < XY_CONNECTION_LINGER)
+				frame_other(connection, &frame, &cursor);
 		} else if (connection->state == XY_CONNECTION_OPEN) {
 			data++;
 			data_frame(connection, &run, &frame, &cursor);
@@ -341,13 +373,15 @@ static void input_ended(struct xy_connection *connection, int error)
 
 static void input_discard(struct xy_connection *connection)
 {
-	char nowhere[4096];
+	char nowhere[16384];
+	size_t discarded = 0;
 	ssize_t got;
 
-	do
+	do {
 		got = recv(connection->watch.fd, nowhere, sizeof(nowhere), MSG_DONTWAIT);
-	while (got > 0);
-	if (got == 0 || (errno != EAGAIN && errno != EINTR))
+		discarded += (size_t)xy_max(got, 0);
+	} while (got > 0 && discarded < TURN_BYTES);
+	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
 		xy_connection_close(connection, "lingered");
 }
 

@@ -115,6 +115,7 @@ static void binding_run(struct xy_task *task)
 		xy_outbound_binding(connection);
 	else if (message->peer->session)
 		xy_session_queued_sub(message->peer->session, 1);
+	atomic_fetch_sub_explicit(&message->peer->bindings, 1, memory_order_relaxed);
 	message_free(message);
 }
 
@@ -126,6 +127,8 @@ int xy_notify_binding(struct xy_peer *receiver, uint64_t topic, const char *subj
 		return -ENOMEM;
 	if (receiver->session)
 		xy_session_queued_add(receiver->session, 1);
+	/* Before the route is published: whoever delivers by it sees this, too. */
+	atomic_fetch_add_explicit(&receiver->bindings, 1, memory_order_relaxed);
 	xy_loop_post(receiver->worker->loop, &message->task);
 	return 0;
 }

@@ -35,8 +35,11 @@ int xy_control_send(struct xy_connection *connection, const struct xy_frame *fra
 	whole.length = (uint32_t)(XY_HEADER_SIZE + length);
 	whole.version = XY_WIRE_VERSION;
 	to = xy_pipe_reserve(connection->control, whole.length, &room);
-	if (!to)
+	if (!to) { /* its stream would not be what it must be: it ends with this turn */
+		connection->broken = true;
+		xy_outbound_dirty(connection);
 		return -ENOMEM;
+	}
 	xy_frame_encode(&whole, to);
 	if (length)
 		memcpy(to + XY_HEADER_SIZE, payload, length);
@@ -94,6 +97,14 @@ static void data_gone(struct xy_connection *connection, size_t bytes, uint32_t f
 		xy_notify_room(peer);
 }
 
+/* As above, from the front of the pipe. */
+static void data_left(struct xy_connection *connection, size_t bytes, uint32_t frames)
+{
+	connection->held_data -= frames;
+	connection->firm -= xy_min(connection->firm, bytes);
+	data_gone(connection, bytes, frames);
+}
+
 static void data_dropped(struct xy_connection *connection, size_t bytes, uint32_t frames)
 {
 	connection->dropped += frames;
@@ -118,17 +129,39 @@ static size_t frames_cut(struct xy_cursor cursor, size_t bytes_max, uint32_t *re
 	return bytes;
 }
 
-/* Makes room by giving up the oldest whole frames that have not begun to leave. */
-static void drop_oldest(struct xy_connection *connection, size_t room)
+/* What has begun to leave stays, and what is behind the frames that go. The pipe gives up from its
+ * front only: so both are appended once more, by reference. */
+static int drop_behind(struct xy_connection *connection, const struct xy_view *view, size_t begun,
+		       struct xy_cursor rest)
 {
+	struct xy_cursor front = xy_view_cursor(view);
+	struct xy_chain kept = {0};
+	int error = xy_cursor_share(&front, begun, &kept);
+
+	if (!error && rest.remaining)
+		error = xy_cursor_share(&rest, rest.remaining, &kept);
+	if (!error)
+		error = xy_pipe_append(connection->data, &kept);
+	if (!error)
+		xy_pipe_flush(connection->data);
+	xy_chain_clear(&kept, connection->worker->pool);
+	return error;
+}
+
+/* Makes room by giving up the oldest whole frames that have not begun to leave. False when that
+ * cannot be: among them are some that no policy may drop. */
+static bool drop_oldest(struct xy_connection *connection, size_t room)
+{
+	size_t begun = connection->partial_control ? 0 : connection->partial;
 	struct xy_cursor cursor;
 	struct xy_view view;
 	uint32_t frames = 0;
-	size_t bytes = 0;
+	size_t bytes = 0, gone;
 
-	if (connection->partial || xy_pipe_read(connection->data, &view))
-		return;
+	if (connection->firm > begun || xy_pipe_read(connection->data, &view))
+		return false;
 	cursor = xy_view_cursor(&view);
+	xy_cursor_skip(&cursor, begun);
 	while (bytes < room) {
 		uint32_t one;
 		size_t length = frames_cut(cursor, XY_FRAME_MAX, &one);
@@ -139,10 +172,16 @@ static void drop_oldest(struct xy_connection *connection, size_t room)
 		bytes += length;
 		frames += one;
 	}
-	xy_pipe_advance(connection->data, bytes, bytes);
+	if (begun && frames && drop_behind(connection, &view, begun, cursor)) {
+		xy_pipe_advance(connection->data, 0, 0);
+		return false;
+	}
+	gone = begun && frames ? view.length : bytes;
+	xy_pipe_advance(connection->data, gone, gone);
 	connection->held_data -= frames;
 	if (frames)
 		data_dropped(connection, bytes, frames);
+	return true;
 }
 
 void xy_outbound_deliver(struct xy_connection *connection, struct xy_chain *chain, uint32_t frames,
@@ -158,8 +197,8 @@ void xy_outbound_deliver(struct xy_connection *connection, struct xy_chain *chai
 		return;
 	}
 	if (full && policy == XY_DELIVER_DROP_OLDEST)
-		drop_oldest(connection, held + bytes - XY_BUFFER_PAUSE);
-	if (full && (policy == XY_DELIVER_DROP_NEWEST || policy == XY_DELIVER_DISCONNECT)) {
+		full = !drop_oldest(connection, held + bytes - XY_BUFFER_PAUSE);
+	if (full && policy != XY_DELIVER_BLOCK && policy != XY_DELIVER_DIRECT) {
 		xy_chain_clear(chain, connection->worker->pool);
 		data_dropped(connection, bytes, frames);
 		if (policy == XY_DELIVER_DISCONNECT)
@@ -174,6 +213,8 @@ void xy_outbound_deliver(struct xy_connection *connection, struct xy_chain *chai
 	}
 	xy_pipe_flush(connection->data);
 	connection->held_data += frames;
+	if (policy != XY_DELIVER_DROP_OLDEST)
+		connection->firm = xy_pipe_length(connection->data);
 	xy_outbound_dirty(connection);
 }
 
@@ -183,6 +224,7 @@ void xy_outbound_drop(struct xy_connection *connection)
 	struct xy_view view;
 
 	connection->partial = 0;
+	connection->firm = 0;
 	if (xy_pipe_read(connection->data, &view) == 0)
 		xy_pipe_advance(connection->data, view.length, view.length);
 	if (connection->held_data) {
@@ -199,6 +241,12 @@ void xy_outbound_drop(struct xy_connection *connection)
 void xy_outbound_binding(struct xy_connection *connection)
 {
 	connection->bindings++;
+}
+
+/* DATA may go: no BINDING that it may need is still on its way here. */
+static bool announced(const struct xy_connection *connection)
+{
+	return !atomic_load_explicit(&connection->peer->bindings, memory_order_relaxed);
 }
 
 static void bindings_sent(struct xy_connection *connection)
@@ -264,8 +312,7 @@ static bool lane_send(struct xy_connection *connection, struct xy_pipe *pipe, ui
 		connection->frames_out += frames;
 		connection->bytes_out += bytes;
 		if (data) {
-			connection->held_data -= frames;
-			data_gone(connection, bytes, frames);
+			data_left(connection, bytes, frames);
 		} else {
 			connection->held_control -= frames;
 			bindings_sent(connection);
@@ -293,7 +340,7 @@ static void outbound_lane(struct xy_connection *connection)
 	bool done = lane_send(connection, connection->control,
 			      xy_session_room(session, connection->peer->window + XY_CONTROL_MAX));
 
-	if (done)
+	if (done && announced(connection))
 		done = lane_send(connection, connection->data,
 				 xy_session_room(session, connection->peer->window));
 	/* Acks that ride on redirected DATA wake nobody here, so that a look by timer is needed. */
@@ -340,7 +387,8 @@ static int socket_send(struct xy_connection *connection, struct xy_pipe *pipe, s
 	struct msghdr message = {.msg_iov = iov};
 	struct xy_cursor cursor;
 	struct xy_view view;
-	uint32_t frames, *held;
+	bool data = pipe == connection->data;
+	uint32_t frames;
 	size_t covered;
 	ssize_t sent;
 
@@ -356,15 +404,17 @@ static int socket_send(struct xy_connection *connection, struct xy_pipe *pipe, s
 		xy_pipe_advance(pipe, 0, 0);
 		return error;
 	}
-	held = pipe == connection->data ? &connection->held_data : &connection->held_control;
-	connection->partial = frame_rest(&view, connection->partial, (size_t)sent, *held, &frames);
-	connection->partial_control = pipe == connection->control;
-	*held -= frames;
+	connection->partial =
+		frame_rest(&view, connection->partial, (size_t)sent,
+			   data ? connection->held_data : connection->held_control, &frames);
+	connection->partial_control = !data;
 	xy_pipe_advance(pipe, (size_t)sent, (size_t)sent);
 	connection->frames_out += frames;
 	connection->bytes_out += (size_t)sent;
-	if (pipe == connection->data)
-		data_gone(connection, (size_t)sent, frames);
+	if (data)
+		data_left(connection, (size_t)sent, frames);
+	else
+		connection->held_control -= frames;
 	return (size_t)sent == covered;
 }
 
@@ -373,11 +423,11 @@ static int outbound_socket(struct xy_connection *connection)
 	size_t budget = SEND_BYTES;
 	int more = 1;
 
-	if (connection->partial && !connection->partial_control)
+	while (more > 0 && connection->partial && !connection->partial_control)
 		more = socket_send(connection, connection->data, connection->partial);
 	while (more > 0 && xy_pipe_length(connection->control))
 		more = socket_send(connection, connection->control, SEND_BYTES);
-	while (more > 0 && xy_pipe_length(connection->data) && budget) {
+	while (more > 0 && xy_pipe_length(connection->data) && budget && announced(connection)) {
 		uint64_t before = connection->bytes_out;
 
 		more = socket_send(connection, connection->data, budget);
@@ -390,6 +440,10 @@ void xy_outbound_send(struct xy_connection *connection)
 {
 	if (connection->state == XY_CONNECTION_CLOSED)
 		return;
+	if (connection->broken) {
+		xy_connection_close(connection, "out of memory");
+		return;
+	}
 	if (connection->lane) {
 		outbound_lane(connection);
 	} else if (outbound_socket(connection) < 0) {

@@ -39,11 +39,14 @@ struct xy_peer {
 
 	_Atomic(uint32_t) references;
 	_Atomic(bool) closed;      /* by the worker: nothing is delivered any more */
+	_Atomic(bool) finished;    /* by the worker: it was told GOODBYE, and gets no more DATA */
 	_Atomic(uint64_t) pending; /* bytes of DATA posted to or held for it; added by any worker */
 	_Atomic(uint64_t)
 		given; /* by the worker: bytes of DATA given to TCP or dropped; progress */
 	_Atomic(uint64_t) waiting;  /* workers (bits) with publishers that wait for room here */
 	_Atomic(uint32_t) stall_ms; /* by the router: the longest of its subscriptions' */
+	_Atomic(uint32_t) bindings; /* posted by the router, not yet in the control pipe: DATA waits
+				       for them */
 
 	/* What others want its worker to look at; notify.c. */
 	_Atomic(uint32_t) notes;

@@ -89,15 +89,27 @@ static void answered_attach(struct xy_request *request)
 	xy_request_free(request);
 }
 
-static void answered_detach(struct xy_request *request)
+/* The router has forgotten the connection. One that is leaving still has its lane to send by; the
+ * slot goes when that is over. */
+static void answered_farewell(struct xy_request *request)
 {
 	struct xy_connection *connection = request->peer->connection;
+	bool leaving = connection && connection->state == XY_CONNECTION_LEAVING;
 
-	if (connection) {
+	if (request->keeps_slot) {
+		request->kind = XY_REQUEST_RELEASE;
+		request->keeps_slot = false;
+		if (leaving)
+			connection->farewell = request;
+		else
+			xy_request_send(request->peer->core->router, request);
+	} else {
+		xy_request_free(request);
+	}
+	if (leaving) {
 		connection->detached = true;
 		xy_connection_leave(connection);
 	}
-	xy_request_free(request);
 }
 
 static void answered_flow(struct xy_request *request)
@@ -137,7 +149,7 @@ int xy_request_attach(struct xy_connection *connection)
 
 struct xy_request *xy_request_farewell(struct xy_peer *peer)
 {
-	return xy_request_new(XY_REQUEST_RELEASE, peer, answered_detach);
+	return xy_request_new(XY_REQUEST_RELEASE, peer, answered_farewell);
 }
 
 void xy_request_detach(struct xy_connection *connection)
@@ -147,6 +159,8 @@ void xy_request_detach(struct xy_connection *connection)
 	if (!request)
 		return;
 	connection->farewell = NULL;
+	request->keeps_slot = connection->state == XY_CONNECTION_LEAVING && connection->lane &&
+			      request->kind == XY_REQUEST_DETACH;
 	xy_request_send(connection->worker->core->router, request);
 }
 
@@ -260,8 +274,6 @@ static void frame_ping(struct xy_connection *connection, const struct xy_frame *
 
 static void frame_goodbye(struct xy_connection *connection)
 {
-	if (connection->state != XY_CONNECTION_OPEN)
-		return;
 	connection->state = XY_CONNECTION_LEAVING;
 	xy_timer_start(connection->worker->loop, &connection->timer, XY_DRAIN_TIMEOUT_MS);
 	xy_request_detach(connection);
@@ -270,6 +282,9 @@ static void frame_goodbye(struct xy_connection *connection)
 void xy_request_frame(struct xy_connection *connection, const struct xy_frame *frame,
 		      const struct xy_cursor *payload)
 {
+	/* After GOODBYE the router knows it no more: nothing may be asked in its name. */
+	if (connection->state != XY_CONNECTION_OPEN && frame->type != XY_PING)
+		return;
 	switch (frame->type) {
 	case XY_DECLARE:
 		frame_declare(connection, frame, payload);

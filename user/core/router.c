@@ -72,15 +72,28 @@ static void topic_reclaim(struct xy_rcu_head *head)
 	free(topic);
 }
 
+static int receiver_order(const void *peer, const void *receiver)
+{
+	uint32_t wanted = ((const struct xy_peer *)peer)->number;
+	uint32_t number = ((const struct xy_receiver *)receiver)->peer->number;
+
+	return wanted < number ? -1 : wanted > number;
+}
+
+/* Receivers stand in the order of their peers' numbers. */
+static bool receivers_have(const struct xy_receiver *receivers, uint32_t count,
+			   const struct xy_peer *peer)
+{
+	return count && bsearch(peer, receivers, count, sizeof(*receivers), receiver_order);
+}
+
 static bool route_receives(const struct xy_route *route, const struct xy_peer *peer)
 {
-	for (uint32_t p = 0; p < route->plains; p++)
-		if (route->plain[p].peer == peer)
-			return true;
+	if (receivers_have(route->plain, route->plains, peer))
+		return true;
 	for (uint32_t g = 0; g < route->groups; g++)
-		for (uint32_t m = 0; m < route->group[g]->members; m++)
-			if (route->group[g]->member[m].peer == peer)
-				return true;
+		if (receivers_have(route->group[g]->member, route->group[g]->members, peer))
+			return true;
 	return false;
 }
 
@@ -372,7 +385,8 @@ static void detach(struct xy_router *router, struct xy_request *request)
 		return;
 	xy_flows_of_peer_remove(router, peer);
 	router->lane[peer->slot.slot] = NULL;
-	slot_retire(router, request);
+	if (!request->keeps_slot)
+		slot_retire(router, request);
 }
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -380,11 +394,6 @@ static void detach(struct xy_router *router, struct xy_request *request)
 static enum xy_error error_of(int error)
 {
 	return error ? XY_E_OVERLOADED : XY_ERROR_NONE;
-}
-
-static void request_done(struct xy_request *request)
-{
-	atomic_fetch_sub_explicit(&request->peer->worker->asked, 1, memory_order_release);
 }
 
 static void request_run(struct xy_task *task)
@@ -424,8 +433,11 @@ static void answer_run(struct xy_task *task)
 {
 	struct xy_request *request = xy_container_of(task, struct xy_request, task);
 
-	request_done(request);
+	struct xy_worker *worker = request->peer->worker;
+
 	request->answer(request);
+	/* Last: the answer may ask for more, and a worker that has nothing to do may be stopped. */
+	atomic_fetch_sub_explicit(&worker->asked, 1, memory_order_release);
 }
 
 /*
@@ -470,13 +482,13 @@ struct xy_request *xy_request_new(enum xy_request_kind kind, struct xy_peer *pee
 	request->peer = peer;
 	request->answer = answer;
 	request->task.name = "route";
-	request->task.run = request_run;
 	xy_peer_get(peer);
 	return request;
 }
 
 void xy_request_send(struct xy_router *router, struct xy_request *request)
 {
+	request->task.run = request_run;
 	atomic_fetch_add_explicit(&request->peer->worker->asked, 1, memory_order_relaxed);
 	xy_loop_post(router->loop, &request->task);
 }

@@ -69,7 +69,7 @@ enum xy_request_kind {
 	XY_REQUEST_SUBSCRIBE,
 	XY_REQUEST_UNSUBSCRIBE,
 	XY_REQUEST_DETACH,
-	XY_REQUEST_RELEASE, /* the slot of a connection that never was attached */
+	XY_REQUEST_RELEASE, /* the slot: of a connection that was never attached, or kept it */
 	XY_REQUEST_FLOW,
 };
 
@@ -86,6 +86,7 @@ struct xy_request {
 	void (*answer)(struct xy_request *request);
 	struct xy_request *next; /* the router's, while it holds the answer */
 	bool retired;            /* the router's: the peer's slot is free after the grace period */
+	bool keeps_slot;         /* DETACH: its lane is still needed; a RELEASE follows */
 
 	/* The answer. */
 	bool installed; /* FLOW: a flow stands */

@@ -341,7 +341,10 @@ void xy_server_free(struct xy_server *server)
 	if (!server)
 		return;
 	core = &server->core;
-	xy_rcu_barrier(); /* what is deferred still uses the numbers and the slots */
+	/* What is deferred still uses the numbers and the slots; who defers must be registered. */
+	xy_rcu_register_thread();
+	xy_rcu_barrier();
+	xy_rcu_unregister_thread();
 	xy_watchdog_free(server->watchdog);
 	for (unsigned w = 0; w < core->workers; w++)
 		xy_worker_free(core->worker[w]);

@@ -64,7 +64,7 @@ static void session_close(struct session *session)
 		return;
 	}
 	session->gone = true;
-	xy_loop_rewatch(session->admin->loop, &session->watch, 0);
+	xy_loop_unwatch(session->admin->loop, &session->watch);
 }
 
 static void session_write(struct session *session)
@@ -84,7 +84,11 @@ static void session_write(struct session *session)
 	}
 	free(session->answer);
 	session->answer = NULL;
-	xy_loop_rewatch(session->admin->loop, &session->watch, EPOLLIN);
+	xy_timer_start(session->admin->loop, &session->timer, IDLE_MS);
+	/* No readiness would announce a request that has been read already. */
+	xy_loop_rewatch(session->admin->loop, &session->watch,
+			memchr(session->request, '\n', session->got) ? EPOLLIN | EPOLLOUT
+								     : EPOLLIN);
 }
 
 /* Takes the reference. */
@@ -153,23 +157,24 @@ static void session_request(struct session *session, const char *line, size_t le
 static void session_read(struct session *session)
 {
 	char line[REQUEST_MAX], *end;
-	ssize_t got = recv(session->watch.fd, session->request + session->got,
-			   sizeof(session->request) - session->got, MSG_DONTWAIT);
 	size_t length;
+	ssize_t got;
 
-	if (got <= 0) {
-		if (got == 0 || (errno != EAGAIN && errno != EINTR))
-			session_close(session);
-		return;
-	}
-	session->got += (size_t)got;
-	xy_timer_start(session->admin->loop, &session->timer, IDLE_MS);
+	/* One line after the other: nothing is read while an answer is due. */
 	end = memchr(session->request, '\n', session->got);
 	if (!end) {
-		if (session->got == sizeof(session->request))
-			session_close(session);
-		return;
+		got = recv(session->watch.fd, session->request + session->got,
+			   sizeof(session->request) - session->got, MSG_DONTWAIT);
+		if (got <= 0) { /* also when a line is longer than there is room */
+			if (got == 0 || (errno != EAGAIN && errno != EINTR))
+				session_close(session);
+			return;
+		}
+		session->got += (size_t)got;
+		end = memchr(session->request, '\n', session->got);
 	}
+	if (!end)
+		return;
 	length = (size_t)(end - session->request);
 	memcpy(line, session->request, length);
 	session->got -= length + 1;
@@ -181,11 +186,13 @@ static void session_ready(struct xy_watch *watch, uint32_t events)
 {
 	struct session *session = xy_container_of(watch, struct session, watch);
 
-	if (session->gone)
-		return;
-	if (session->answer)
+	(void)events;
+	/* EPOLLHUP and EPOLLERR come while a status is under way, too. */
+	if (session->asked)
+		session_close(session);
+	else if (session->answer)
 		session_write(session);
-	else if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+	else
 		session_read(session);
 }
 

@@ -1,0 +1,846 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the command line says when it is given what cannot work, and with which status. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/proxy.h"
+#include "common/sandbox.h"
+
+#define OK          0
+#define FAILURE     1
+#define USAGE       2
+#define UNREACHABLE 3
+#define UNANSWERED  4
+#define NO_KERNEL   5
+#define SIGNALLED   130
+
+#define TEXT_MAX       (64 << 10)
+#define ARGUMENTS_MAX  64
+#define NOBODY         65534
+#define ANY_PORT       "127.0.0.1:0"
+#define LENGTH(a)      (sizeof(a) / sizeof((a)[0]))
+#define STRINGS(...)   ((const char *const[]){__VA_ARGS__, NULL})
+#define RUN(...)       run(NULL, STRINGS(__VA_ARGS__))
+#define SERVE(...)     run(NULL, STRINGS("serve", "--kernel-path", "off", __VA_ARGS__))
+#define SAYS(...)      says(outcome.err, STRINGS(__VA_ARGS__))
+#define LISTENING(...) start(NULL, STRINGS("serve", "--listen", ANY_PORT, __VA_ARGS__))
+
+static const char *const commands[] = {"serve", "pub", "sub", "request", "reply", "status"};
+
+/* ---- running it ------------------------------------------------------------------------------ */
+
+/* What the last program that ended left. */
+static struct {
+	int status;
+	char out[TEXT_MAX], err[TEXT_MAX];
+} outcome;
+
+/* A program under way. */
+struct running {
+	pid_t pid;
+	int out, err;
+};
+
+static char directory[] = "/tmp/xylem-options-XXXXXX";
+
+/* A path in the directory of this test program. */
+static const char *in_directory(const char *name)
+{
+	static char path[4][128];
+	static unsigned next;
+	char *one = path[next++ % LENGTH(path)];
+
+	snprintf(one, sizeof(path[0]), "%s/%s", directory, name);
+	return one;
+}
+
+static void text_read(int fd, char text[TEXT_MAX])
+{
+	ssize_t got = pread(fd, text, TEXT_MAX - 1, 0);
+
+	assert_true(got >= 0);
+	text[got] = '\0';
+}
+
+static struct running start(void (*prepare)(void), const char *const *arguments)
+{
+	const char *argv[ARGUMENTS_MAX] = {"xylem"};
+	struct running running = {.out = memfd_create("out", MFD_CLOEXEC),
+				  .err = memfd_create("err", MFD_CLOEXEC)};
+	/* By descriptor: without rights the path may not be walked. */
+	int binary = open(proxy_binary(), O_RDONLY | O_CLOEXEC);
+	extern char **environ;
+
+	assert_true(running.out >= 0 && running.err >= 0 && binary >= 0);
+	assert_int_equal(fcntl(running.err, F_SETFL, O_APPEND), 0);
+	for (int i = 0; arguments[i] != NULL; i++)
+		argv[i + 1] = arguments[i];
+	running.pid = fork();
+	assert_true(running.pid >= 0);
+	if (running.pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+		dup2(running.out, STDOUT_FILENO);
+		dup2(running.err, STDERR_FILENO);
+		if (prepare != NULL)
+			prepare();
+		fexecve(binary, (char *const *)argv, environ);
+		_exit(127);
+	}
+	close(binary);
+	return running;
+}
+
+static void show(void)
+{
+	print_message("status %d\n---- out ----\n%s---- err ----\n%s----\n", outcome.status,
+		      outcome.out, outcome.err);
+}
+
+/* Until it has ended by itself; fills outcome. */
+static void finish(struct running running)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	bool ended, late = false;
+	int status;
+
+	while (!(ended = waitpid(running.pid, &status, WNOHANG) == running.pid) && !late) {
+		late = test_now_ms() > deadline;
+		poll(NULL, 0, 2);
+	}
+	if (!ended) {
+		kill(running.pid, SIGKILL);
+		waitpid(running.pid, &status, 0);
+	}
+	text_read(running.out, outcome.out);
+	text_read(running.err, outcome.err);
+	close(running.out);
+	close(running.err);
+	outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+	if (!ended) {
+		show();
+		fail_msg("it does not end");
+	}
+}
+
+static void run(void (*prepare)(void), const char *const *arguments)
+{
+	finish(start(prepare, arguments));
+}
+
+/* Waits until its standard error holds this, or it has ended. */
+static void await(struct running running, const char *words)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	siginfo_t info = {0};
+
+	for (;;) {
+		text_read(running.err, outcome.err);
+		if (strstr(outcome.err, words) != NULL || info.si_pid != 0)
+			return;
+		if (test_now_ms() > deadline) {
+			kill(running.pid, SIGKILL);
+			finish(running);
+			show();
+			fail_msg("it does not say: %s", words);
+		}
+		waitid(P_PID, (id_t)running.pid, &info, WEXITED | WNOHANG | WNOWAIT);
+		poll(NULL, 0, 2);
+	}
+}
+
+/* It works; then it is stopped. */
+static void works(struct running running)
+{
+	await(running, "event=started");
+	kill(running.pid, SIGTERM);
+	finish(running);
+	if (outcome.status != OK || strstr(outcome.err, "event=started") == NULL) {
+		show();
+		fail_msg("it does not work");
+	}
+}
+
+static void ended(int status)
+{
+	if (outcome.status != status) {
+		show();
+		fail_msg("status is %d, not %d", outcome.status, status);
+	}
+}
+
+static void says(const char *text, const char *const *words)
+{
+	for (; *words != NULL; words++)
+		if (strstr(text, *words) == NULL) {
+			show();
+			fail_msg("it does not say: %s", *words);
+		}
+}
+
+/* ---- what it runs in ------------------------------------------------------------------------- */
+
+/* A leak check needs rights that are taken away here. */
+static void no_leak_check(void)
+{
+	setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
+}
+
+static void as_nobody(void)
+{
+	no_leak_check();
+	if (geteuid() == 0 && (setgroups(0, NULL) != 0 || setgid(NOBODY) != 0 || setuid(NOBODY)))
+		_exit(126);
+}
+
+static void without_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[2] = {{0}};
+
+	no_leak_check();
+	for (int capability = 0; capability <= CAP_LAST_CAP; capability++)
+		prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+	if (syscall(SYS_capset, &header, none) != 0)
+		_exit(126);
+}
+
+static void descriptors_at_most(rlim_t most)
+{
+	const struct rlimit limit = {most, most};
+
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		_exit(126);
+}
+
+static void with_64_descriptors(void)
+{
+	descriptors_at_most(64);
+}
+
+static void with_200_descriptors(void)
+{
+	descriptors_at_most(200);
+}
+
+static int unix_bind(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* A port that somebody listens on. */
+static int port_take(char address[32])
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(in);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &length), 0);
+	snprintf(address, 32, "127.0.0.1:%u", ntohs(in.sin_port));
+	return fd;
+}
+
+static const char *file_with(const char *name, const char *text, size_t times)
+{
+	const char *path = in_directory(name);
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	while (times-- > 0)
+		fputs(text, file);
+	assert_int_equal(fclose(file), 0);
+	return path;
+}
+
+/* ---- serve: the kernel path ------------------------------------------------------------------ */
+
+static void test_a_cgroup_that_is_none_is_named(void **state)
+{
+	const char *file = file_with("file", "x", 1);
+	const char *paths[] = {in_directory("missing"), file, directory};
+	const char *words[] = {"No such file", "Not a directory", "no cgroup v2 directory"};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(paths); i++) {
+		RUN("serve", "--listen", ANY_PORT, "--cgroup", paths[i]);
+		ended(USAGE);
+		SAYS("option=--cgroup", paths[i], words[i]);
+		RUN("serve", "--listen", ANY_PORT, "--cgroup", paths[i], "--kernel-path", "on");
+		ended(USAGE);
+		SAYS("option=--cgroup", paths[i], words[i]);
+	}
+}
+
+static void test_without_the_right_to_load_programs_on_refuses_and_auto_works(void **state)
+{
+	static void (*const prepare[])(void) = {as_nobody, without_capabilities};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(prepare); i++) {
+		run(prepare[i], STRINGS("serve", "--listen", ANY_PORT, "--kernel-path", "on"));
+		ended(NO_KERNEL);
+		SAYS("option=--kernel-path");
+		if (sandbox_cgroup() != NULL)
+			SAYS("CAP_BPF", "CAP_NET_ADMIN");
+		works(start(prepare[i], STRINGS("serve", "--listen", ANY_PORT)));
+		SAYS("event=kernel-path active=no why=");
+	}
+}
+
+static void test_without_a_tcp_listener_there_is_no_kernel_path(void **state)
+{
+	char address[160];
+
+	(void)state;
+	snprintf(address, sizeof(address), "unix:%s", in_directory("only.sock"));
+	RUN("serve", "--listen", address, "--kernel-path", "on");
+	ended(NO_KERNEL);
+	SAYS("--kernel-path", "no TCP listener");
+	works(start(NULL, STRINGS("serve", "--listen", address)));
+	SAYS("active=no", "no TCP listener");
+}
+
+/* ---- serve: addresses ------------------------------------------------------------------------ */
+
+static void test_a_port_in_use_is_named(void **state)
+{
+	char address[32];
+	int fd = port_take(address);
+
+	(void)state;
+	SERVE("--listen", address);
+	ended(USAGE);
+	SAYS("option=--listen", address, "Address already in use");
+	close(fd);
+}
+
+static void test_a_unix_path_in_use_is_named_and_left_alone(void **state)
+{
+	const char *path = in_directory("used.sock");
+	char address[160];
+	int fd = unix_bind(path);
+
+	(void)state;
+	assert_int_equal(listen(fd, 1), 0);
+	snprintf(address, sizeof(address), "unix:%s", path);
+	SERVE("--listen", address);
+	ended(USAGE);
+	SAYS("option=--listen", path, "Address already in use");
+	assert_int_equal(access(path, F_OK), 0);
+	close(fd);
+	unlink(path);
+}
+
+static void test_a_stale_unix_socket_is_replaced(void **state)
+{
+	const char *path = in_directory("stale.sock");
+	struct running running;
+	char address[160];
+
+	(void)state;
+	close(unix_bind(path));
+	snprintf(address, sizeof(address), "unix:%s", path);
+	running = start(NULL, STRINGS("serve", "--kernel-path", "off", "--listen", address));
+	await(running, "event=started");
+	RUN("pub", "--server", address, "a.b", "c");
+	ended(OK);
+	works(running);
+	/* Its own is not left behind. */
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void test_a_unix_path_that_is_no_socket_is_named_and_left_alone(void **state)
+{
+	const char *path = file_with("precious", "content", 1);
+	char address[160];
+	struct stat status;
+
+	(void)state;
+	snprintf(address, sizeof(address), "unix:%s", path);
+	SERVE("--listen", address);
+	ended(USAGE);
+	SAYS("option=--listen", path, "is no socket");
+	assert_int_equal(stat(path, &status), 0);
+	assert_int_equal(status.st_size, strlen("content"));
+}
+
+static void test_addresses_that_are_none_are_named(void **state)
+{
+	static const char *const bad[] = {
+		"nonsense",        "127.0.0.1",        "127.0.0.1:",
+		"127.0.0.1:x",     "127.0.0.1:-1",     ":7400",
+		"127.0.0.1:1x",    "::1:7400",         "[::1]",
+		"[::1:7400",       "127.0.0.1:99999",  "127.0.0.1:65536",
+		"[zz]:7400",       "[127.0.0.1]:7400", "unix:",
+		"192.0.2.77:7400", /* not of this machine */
+	};
+	char path[256] = "unix:";
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(bad); i++) {
+		SERVE("--listen", bad[i]);
+		ended(USAGE);
+		/* The part that is wrong, at least. */
+		SAYS("--listen", bad[i][0] == '[' && bad[i][1] != ':' ? "IPv6" : bad[i]);
+	}
+	memset(path + 5, 'x', 120);
+	SERVE("--listen", path);
+	ended(USAGE);
+	SAYS("--listen", "107");
+	SERVE("--listen", ANY_PORT, "--listen", "nonsense");
+	ended(USAGE);
+	SAYS("--listen", "nonsense");
+}
+
+/* ---- serve: the rest ------------------------------------------------------------------------- */
+
+static void test_too_few_descriptors_are_told_with_the_remedy(void **state)
+{
+	(void)state;
+	run(with_64_descriptors, STRINGS("serve", "--kernel-path", "off", "--listen", ANY_PORT));
+	ended(USAGE);
+	SAYS("descriptor limit", "limit=64", "ulimit -n");
+	run(with_200_descriptors, STRINGS("serve", "--kernel-path", "off", "--listen", ANY_PORT,
+					  "--max-connections", "137"));
+	ended(USAGE);
+	SAYS("descriptor limit", "limit=200", "needed=201", "--max-connections");
+	works(start(with_200_descriptors, STRINGS("serve", "--kernel-path", "off", "--listen",
+						  ANY_PORT, "--max-connections", "136")));
+	SAYS("connections=136");
+}
+
+static void test_an_instance_name_is_taken_once(void **state)
+{
+	const char *name = strrchr(directory, '/') + 1;
+	struct running first = LISTENING("--kernel-path", "off", "--instance", name);
+
+	(void)state;
+	await(first, "event=started");
+	SERVE("--listen", ANY_PORT, "--instance", name);
+	ended(USAGE);
+	SAYS("option=--instance", name, "a live proxy has this name", "another name");
+	/* The first one goes on, and its name is free again when it has ended. */
+	RUN("status", "--instance", name, "--ready");
+	ended(OK);
+	works(first);
+	works(LISTENING("--kernel-path", "off", "--instance", name));
+	/* A crash leaves its socket and its lock; both are taken over. */
+	first = LISTENING("--kernel-path", "off", "--instance", name);
+	await(first, "event=started");
+	kill(first.pid, SIGKILL);
+	finish(first);
+	works(LISTENING("--kernel-path", "off", "--instance", name));
+}
+
+static void test_instance_names_that_are_none_are_named(void **state)
+{
+	static const char *const bad[] = {"a/b", "..", ".hidden", "with space", "../etc", "é"};
+	char name[66] = "";
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(bad); i++) {
+		SERVE("--listen", ANY_PORT, "--instance", bad[i]);
+		ended(USAGE);
+		SAYS("--instance", bad[i], "letters");
+	}
+	SERVE("--listen", ANY_PORT, "--instance", "");
+	ended(USAGE);
+	SAYS("--instance", "empty");
+	memset(name, 'n', 65);
+	SERVE("--listen", ANY_PORT, "--instance", name);
+	ended(USAGE);
+	SAYS("--instance", name);
+	name[64] = '\0';
+	works(LISTENING("--kernel-path", "off", "--instance", name));
+}
+
+static void test_token_files_that_are_none_are_named(void **state)
+{
+	const char *long_one = file_with("long", "0123456789", 52);
+	const char *missing = in_directory("no-tokens");
+
+	(void)state;
+	SERVE("--listen", ANY_PORT, "--token-file", missing);
+	ended(USAGE);
+	SAYS("option=--token-file", missing, "cannot read");
+	SERVE("--listen", ANY_PORT, "--token-file", file_with("empty", "\n", 2));
+	ended(USAGE);
+	SAYS("option=--token-file", "no token");
+	SERVE("--listen", ANY_PORT, "--token-file", long_one);
+	ended(USAGE);
+	SAYS("option=--token-file", "512");
+	SERVE("--listen", ANY_PORT, "--token-file", file_with("many", "token\n", 65));
+	ended(USAGE);
+	SAYS("option=--token-file", "64");
+	SERVE("--listen", ANY_PORT, "--token-file", directory);
+	ended(USAGE);
+	SAYS("option=--token-file", directory);
+}
+
+static void test_an_admin_path_that_cannot_be_is_named(void **state)
+{
+	const char *file = file_with("admin-file", "x", 1), *none = in_directory("none/a.sock");
+
+	(void)state;
+	SERVE("--listen", ANY_PORT, "--admin", file);
+	ended(USAGE);
+	SAYS("option=--admin", file);
+	SERVE("--listen", ANY_PORT, "--admin", none);
+	ended(USAGE);
+	SAYS("option=--admin", none);
+}
+
+static void test_values_out_of_range_are_named(void **state)
+{
+	static const struct {
+		const char *option, *value;
+	} bad[] = {
+		{"--loops", "0"},           {"--loops", "65"},
+		{"--loops", "two"},         {"--loops", "-1"},
+		{"--max-connections", "0"}, {"--kernel-path", "maybe"},
+		{"--kernel-path", ""},      {"--kernel-path", "on|off"},
+		{"--log-level", "loud"},    {"--max-connections", "1x"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(bad); i++) {
+		RUN("serve", "--listen", ANY_PORT, bad[i].option, bad[i].value);
+		ended(USAGE);
+		SAYS(bad[i].option, bad[i].value, "Try 'xylem serve --help'");
+	}
+}
+
+/* ---- every command --------------------------------------------------------------------------- */
+
+static void test_help_is_there_for_every_command(void **state)
+{
+	char usage[64];
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(commands); i++) {
+		const char *const forms[][3] = {{commands[i], "--help", NULL},
+						{commands[i], "-h", NULL},
+						{"help", commands[i], NULL}};
+
+		snprintf(usage, sizeof(usage), "Usage: xylem %s ", commands[i]);
+		for (size_t form = 0; form < LENGTH(forms); form++) {
+			run(NULL, forms[form]);
+			ended(OK);
+			says(outcome.out, STRINGS(usage, "--help", "  xylem "));
+			assert_string_equal(outcome.err, "");
+		}
+		RUN("--help");
+		ended(OK);
+		says(outcome.out, STRINGS("Usage: xylem COMMAND", commands[i], "Exit status"));
+	}
+	RUN("--version");
+	ended(OK);
+	says(outcome.out, STRINGS("xylem " XY_VERSION));
+}
+
+static void test_unknown_commands_and_options_are_named_with_the_remedy(void **state)
+{
+	char remedy[64];
+
+	(void)state;
+	RUN("frobnicate");
+	ended(USAGE);
+	SAYS("'frobnicate'", "serve", "status", "Try 'xylem --help'");
+	RUN("--frobnicate");
+	ended(USAGE);
+	SAYS("no option '--frobnicate'", "Try 'xylem --help'");
+	run(NULL, (const char *const[]){NULL});
+	ended(USAGE);
+	SAYS("Usage: xylem COMMAND");
+	for (size_t i = 0; i < LENGTH(commands); i++) {
+		snprintf(remedy, sizeof(remedy), "Try 'xylem %s --help'", commands[i]);
+		RUN(commands[i], "--frobnicate=7");
+		ended(USAGE);
+		SAYS("no option --frobnicate", remedy);
+		RUN(commands[i], "-Z");
+		ended(USAGE);
+		SAYS("no option -Z", remedy);
+		assert_string_equal(outcome.out, "");
+	}
+}
+
+static void test_arguments_that_are_missing_or_too_many_are_told(void **state)
+{
+	static const struct {
+		const char *const line[6], *words;
+	} bad[] = {
+		{{"pub"}, "arguments are missing"},
+		{{"sub"}, "arguments are missing"},
+		{{"request"}, "arguments are missing"},
+		{{"reply", "--echo"}, "arguments are missing"},
+		{{"pub", "a", "b", "c"}, "'c' is one argument too many"},
+		{{"serve", "extra"}, "'extra' is one argument too many"},
+		{{"pub", "--count"}, "option --count needs N"},
+		{{"serve", "--listen"}, "option --listen needs HOST:PORT"},
+		{{"pub", "--no-lane=1", "a", "b"}, "option --no-lane takes no argument"},
+		{{"sub", "--count", "0", "a"}, "--count: '0'"},
+		{{"sub", "--timeout", "soon", "a"}, "--timeout: 'soon'"},
+		{{"sub", "--overflow", "spill", "a"}, "--overflow: 'spill'"},
+		{{"pub", "--rate", "0", "a", "b"}, "--rate: '0'"},
+		{{"status", "nonsense"}, "no section 'nonsense'"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(bad); i++) {
+		run(NULL, bad[i].line);
+		ended(USAGE);
+		SAYS(bad[i].words, "Try 'xylem ");
+	}
+}
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+static void test_where_nobody_listens_clients_end_with_3_and_the_remedy(void **state)
+{
+	char address[32], missing[160];
+
+	(void)state;
+	close(port_take(address));
+	snprintf(missing, sizeof(missing), "unix:%s", in_directory("nobody.sock"));
+	for (int i = 0; i < 2; i++) {
+		const char *server = i == 0 ? address : missing;
+
+		RUN("pub", "--server", server, "a", "b");
+		ended(UNREACHABLE);
+		SAYS("xylem pub: cannot connect to", server, "xylem serve");
+		RUN("sub", "--server", server, "a");
+		ended(UNREACHABLE);
+		SAYS("xylem sub: cannot connect to", server);
+		RUN("request", "--server", server, "a", "b");
+		ended(UNREACHABLE);
+		SAYS("xylem request: cannot connect to", server);
+		RUN("reply", "--server", server, "--echo", "a");
+		ended(UNREACHABLE);
+		SAYS("xylem reply: cannot connect to", server);
+	}
+	setenv("XYLEM_SERVER", address, 1);
+	RUN("pub", "a", "b");
+	unsetenv("XYLEM_SERVER");
+	ended(UNREACHABLE);
+	SAYS(address);
+	RUN("pub", "--server", "nonsense", "a", "b");
+	ended(USAGE);
+	SAYS("nonsense", "HOST:PORT");
+	RUN("status", "--instance", "no-such-instance");
+	ended(UNREACHABLE);
+	SAYS("no-such-instance", "xylem serve");
+	RUN("status", "--instance", "no-such-instance", "--ready");
+	ended(FAILURE);
+	assert_string_equal(outcome.err, "");
+}
+
+static void test_who_is_no_proxy_is_unreachable(void **state)
+{
+	static const char garbage[128] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+	struct running running;
+	char address[32];
+	int fd = port_take(address), peer;
+
+	(void)state;
+	running = start(NULL, STRINGS("pub", "--server", address, "a", "b"));
+	peer = accept(fd, NULL, NULL);
+	assert_true(peer >= 0);
+	assert_int_equal(write(peer, garbage, sizeof(garbage)), sizeof(garbage));
+	finish(running);
+	ended(UNREACHABLE);
+	SAYS(address, "no xylem proxy");
+	close(peer);
+	close(fd);
+}
+
+static void test_nobody_answers_is_4(void **state)
+{
+	struct proxy *proxy = *state;
+	const char *server = proxy_server(proxy);
+	struct running listener;
+
+	RUN("request", "--server", server, "options.nobody", "?");
+	ended(UNANSWERED);
+	SAYS("no-responders");
+	RUN("sub", "--server", server, "--timeout", "50ms", "options.silence");
+	ended(UNANSWERED);
+	SAYS("--timeout");
+	/* Somebody listens and does not answer. */
+	listener = start(NULL, STRINGS("sub", "--server", server, "--count", "1", "options.mute"));
+	do
+		RUN("request", "--server", server, "--timeout", "100ms", "options.mute", "?");
+	while (outcome.status == UNANSWERED && strstr(outcome.err, "no-responders") != NULL);
+	ended(UNANSWERED);
+	SAYS("no reply within 100 ms");
+	finish(listener);
+	ended(OK);
+}
+
+static void test_done_is_0(void **state)
+{
+	struct proxy *proxy = *state;
+	const char *server = proxy_server(proxy), *name = proxy_instance(proxy);
+	struct running answers = start(
+		NULL, STRINGS("reply", "--server", server, "--count", "1", "--echo", "opt.e"));
+
+	do
+		RUN("request", "--server", server, "opt.e", "payload");
+	while (outcome.status == UNANSWERED);
+	ended(OK);
+	assert_string_equal(outcome.out, "payload\n");
+	finish(answers);
+	ended(OK);
+	RUN("pub", "--server", proxy_unix(proxy), "--count", "10", "a.b", "x");
+	ended(OK);
+	RUN("status", "--instance", name);
+	ended(OK);
+	RUN("status", "--instance", name, "--json");
+	ended(OK);
+	says(outcome.out, STRINGS("\"instance\"", name));
+	RUN("status", "--instance", name, "--admin", "/nowhere");
+	ended(USAGE);
+	SAYS("--admin", "--instance");
+}
+
+static void test_what_the_proxy_or_the_library_refuses_is_told(void **state)
+{
+	const char *server = proxy_server(*state);
+
+	RUN("pub", "--server", server, "a..b", "x");
+	ended(USAGE);
+	SAYS("a..b");
+	RUN("pub", "--server", server, "a.*", "x");
+	ended(USAGE);
+	SAYS("a.*");
+	RUN("sub", "--server", server, "a.>.b");
+	ended(USAGE);
+	SAYS("a.>.b");
+	RUN("pub", "--server", server, "--file", in_directory("no-input"), "a.b");
+	ended(USAGE);
+	SAYS("no-input", "No such file");
+}
+
+static void test_tokens_are_asked_for(void **state)
+{
+	const char *good = file_with("good", "first\nsecond\n", 1);
+	const char *mine = file_with("mine", "second\n", 1), *other = file_with("other", "x\n", 1);
+	char address[160];
+	struct running proxy;
+
+	(void)state;
+	snprintf(address, sizeof(address), "unix:%s/tokens.sock", directory);
+	proxy = start(NULL, STRINGS("serve", "--kernel-path", "off", "--listen", address,
+				    "--token-file", good));
+	await(proxy, "event=started");
+	RUN("pub", "--server", address, "a", "b");
+	ended(UNREACHABLE);
+	SAYS("refused", "--token-file");
+	RUN("pub", "--server", address, "--token-file", other, "a", "b");
+	ended(UNREACHABLE);
+	SAYS("refused", "--token-file");
+	RUN("pub", "--server", address, "--token-file", mine, "a", "b");
+	ended(OK);
+	RUN("pub", "--server", address, "--token-file", good, "a", "b");
+	ended(UNREACHABLE);
+	RUN("pub", "--server", address, "--token-file", "/nowhere/token", "a", "b");
+	ended(USAGE);
+	SAYS("--token-file", "/nowhere/token");
+	works(proxy);
+}
+
+static void test_a_signal_before_the_work_is_done_is_130(void **state)
+{
+	const char *server = proxy_server(*state);
+	struct running running;
+
+	running = start(NULL, STRINGS("pub", "--server", server, "--rate", "1", "--count", "1000",
+				      "options.slow", "x"));
+	RUN("sub", "--server", server, "--count", "1", "options.slow");
+	ended(OK);
+	kill(running.pid, SIGTERM);
+	finish(running);
+	ended(SIGNALLED);
+}
+
+/* ---- all of them ----------------------------------------------------------------------------- */
+
+static int setup(void **state)
+{
+	sandbox_enter();
+	unsetenv("XYLEM_SERVER");
+	/* Those without rights look into it, too. */
+	if (mkdtemp(directory) == NULL || chmod(directory, 0755) != 0)
+		return -1;
+	*state = proxy_start(KERNEL_PATH_OFF, NULL);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	static const char *const files[] = {"file",       "precious", "long", "empty", "many",
+					    "admin-file", "good",     "mine", "other"};
+
+	proxy_stop(*state);
+	for (size_t i = 0; i < LENGTH(files); i++)
+		unlink(in_directory(files[i]));
+	rmdir(directory);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_cgroup_that_is_none_is_named),
+		cmocka_unit_test(test_without_the_right_to_load_programs_on_refuses_and_auto_works),
+		cmocka_unit_test(test_without_a_tcp_listener_there_is_no_kernel_path),
+		cmocka_unit_test(test_a_port_in_use_is_named),
+		cmocka_unit_test(test_a_unix_path_in_use_is_named_and_left_alone),
+		cmocka_unit_test(test_a_stale_unix_socket_is_replaced),
+		cmocka_unit_test(test_a_unix_path_that_is_no_socket_is_named_and_left_alone),
+		cmocka_unit_test(test_addresses_that_are_none_are_named),
+		cmocka_unit_test(test_too_few_descriptors_are_told_with_the_remedy),
+		cmocka_unit_test(test_an_instance_name_is_taken_once),
+		cmocka_unit_test(test_instance_names_that_are_none_are_named),
+		cmocka_unit_test(test_token_files_that_are_none_are_named),
+		cmocka_unit_test(test_an_admin_path_that_cannot_be_is_named),
+		cmocka_unit_test(test_values_out_of_range_are_named),
+		cmocka_unit_test(test_help_is_there_for_every_command),
+		cmocka_unit_test(test_unknown_commands_and_options_are_named_with_the_remedy),
+		cmocka_unit_test(test_arguments_that_are_missing_or_too_many_are_told),
+		cmocka_unit_test(test_where_nobody_listens_clients_end_with_3_and_the_remedy),
+		cmocka_unit_test(test_who_is_no_proxy_is_unreachable),
+		cmocka_unit_test(test_nobody_answers_is_4),
+		cmocka_unit_test(test_done_is_0),
+		cmocka_unit_test(test_what_the_proxy_or_the_library_refuses_is_told),
+		cmocka_unit_test(test_tokens_are_asked_for),
+		cmocka_unit_test(test_a_signal_before_the_work_is_done_is_130),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* How a proxy ends, and what its clients see of it; and who may not even begin. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/proxy.h"
+#include "common/raw.h"
+
+/* Runs the body against a proxy of its own, without and with the kernel path, and then has `end`
+ * end it: proxy_stop, which wants it to end well, or proxy_kill. */
+static void with_proxies(void (*body)(struct proxy *proxy), void (*end)(struct proxy *proxy),
+			 const char *const *arguments)
+{
+	for (int path = KERNEL_PATH_OFF; path <= KERNEL_PATH_ON; path++) {
+		struct proxy *proxy = proxy_start((enum kernel_path)path, arguments);
+
+		if (proxy == NULL)
+			skip();
+		body(proxy);
+		raw_close_all();
+		end(proxy);
+	}
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	raw_close_all();
+	return 0;
+}
+
+static void clients_are_told_and_closed(struct proxy *proxy)
+{
+	struct raw *idle = raw_open(proxy), *local = raw_connect_unix(proxy);
+	struct raw *subscriber = raw_open(proxy), *publisher = raw_open(proxy);
+	struct raw *leaves = raw_open(proxy);
+	uint64_t topic = raw_declare(publisher, "end.a");
+
+	raw_hello(local, RAW_HELLO);
+	raw_sync(local);
+	raw_subscribe_to(subscriber, "end.a");
+	raw_publish(publisher, topic, 1, "alive");
+	raw_expect_text(subscriber, "alive");
+	proxy_signal(proxy, SIGTERM);
+	raw_expect(idle, XY_GOODBYE);
+	raw_expect(local, XY_GOODBYE);
+	raw_expect(subscriber, XY_GOODBYE);
+	raw_expect(publisher, XY_GOODBYE);
+	raw_expect(leaves, XY_GOODBYE);
+	raw_close(leaves);
+	/* Those that stay are closed by the proxy in the end. */
+	raw_expect_closed(idle);
+	raw_expect_closed(local);
+	raw_expect_closed(subscriber);
+	raw_expect_closed(publisher);
+}
+
+static void test_sigterm_says_goodbye_to_every_client_and_then_closes(void **state)
+{
+	(void)state;
+	with_proxies(clients_are_told_and_closed, proxy_stop, NULL);
+}
+
+static void synced_messages_are_delivered(struct proxy *proxy)
+{
+	enum { MESSAGES = 500 };
+	struct raw *subscriber = raw_open(proxy), *publisher = raw_open(proxy);
+	uint64_t topic = raw_declare(publisher, "end.b");
+
+	raw_subscribe_to(subscriber, "end.b");
+	for (uint64_t i = 1; i <= MESSAGES; i++)
+		raw_publish(publisher, topic, i, "before the end");
+	raw_sync(publisher);
+	proxy_signal(proxy, SIGTERM);
+	for (uint64_t i = 1; i <= MESSAGES; i++)
+		assert_int_equal(raw_expect_data(subscriber)->header.sequence, i);
+	raw_expect(subscriber, XY_GOODBYE);
+	raw_close(subscriber);
+	raw_close(publisher);
+}
+
+static void test_what_was_synced_is_delivered_before_the_end(void **state)
+{
+	(void)state;
+	with_proxies(synced_messages_are_delivered, proxy_stop, NULL);
+}
+
+static void data_after_goodbye_is_not_lost_in_silence(struct proxy *proxy)
+{
+	struct raw *subscriber = raw_open(proxy), *publisher = raw_open(proxy);
+	uint64_t topic = raw_declare(publisher, "end.c");
+	bool delivered = false, refused = false;
+
+	raw_subscribe_to(subscriber, "end.c");
+	raw_publish(publisher, topic, 1, "before");
+	raw_expect_text(subscriber, "before");
+	proxy_signal(proxy, SIGTERM);
+	raw_expect(publisher, XY_GOODBYE);
+	raw_publish(publisher, topic, 2, "after");
+	while (raw_read(publisher, TEST_TIMEOUT_MS) == RAW_FRAME)
+		if (publisher->frame.header.type == XY_ERROR) {
+			assert_non_null(strstr((char *)publisher->frame.payload, "shutting-down"));
+			refused = true;
+		}
+	while (raw_read(subscriber, TEST_TIMEOUT_MS) == RAW_FRAME)
+		delivered = delivered || subscriber->frame.header.type == XY_DATA;
+	assert_int_not_equal(delivered, refused);
+}
+
+static void test_data_after_goodbye_is_delivered_or_refused(void **state)
+{
+	(void)state;
+	with_proxies(data_after_goodbye_is_not_lost_in_silence, proxy_stop, NULL);
+}
+
+static void clients_see_the_end(struct proxy *proxy)
+{
+	struct raw *subscriber = raw_open(proxy), *publisher = raw_open(proxy);
+	uint64_t topic = raw_declare(publisher, "end.d");
+
+	raw_subscribe_to(subscriber, "end.d");
+	raw_publish(publisher, topic, 1, "alive");
+	raw_expect_text(subscriber, "alive");
+	proxy_signal(proxy, SIGKILL);
+	raw_expect_closed(publisher);
+	raw_expect_closed(subscriber);
+}
+
+static void test_sigkill_ends_every_connection(void **state)
+{
+	(void)state;
+	with_proxies(clients_see_the_end, proxy_kill, NULL);
+}
+
+static void only_the_token_opens(struct proxy *proxy)
+{
+	static const char *const wrong[] = {
+		"{\"name\":\"raw\",\"ack\":true}",
+		"{\"name\":\"raw\",\"ack\":true,\"token\":\"\"}",
+		"{\"name\":\"raw\",\"ack\":true,\"token\":\"open sesam\"}",
+		"{\"name\":\"raw\",\"ack\":true,\"token\":\"open sesame2\"}",
+		"{\"name\":\"raw\",\"ack\":true,\"token\":\"Open sesame\"}",
+	};
+	struct raw *raw;
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct xy_frame hello = {.version = 1, .type = XY_HELLO};
+
+		raw = raw_connect(proxy);
+		raw_send_frame(raw, hello, wrong[i], strlen(wrong[i]));
+		raw_expect_error(raw, XY_E_UNAUTHORIZED);
+	}
+	raw = raw_connect(proxy);
+	raw_hello(raw, "{\"name\":\"raw\",\"ack\":true,\"token\":\"open sesame\"}");
+	raw_sync(raw);
+}
+
+static void test_without_the_token_nobody_is_welcome(void **state)
+{
+	char path[] = "/tmp/xylem-token-XXXXXX";
+	const char *const arguments[] = {"--token-file", path, NULL};
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "open sesame\n", 12), 12);
+	close(fd);
+	with_proxies(only_the_token_opens, proxy_stop, arguments);
+	unlink(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(test_sigterm_says_goodbye_to_every_client_and_then_closes,
+					  teardown),
+		cmocka_unit_test_teardown(test_what_was_synced_is_delivered_before_the_end,
+					  teardown),
+		cmocka_unit_test_teardown(test_data_after_goodbye_is_delivered_or_refused,
+					  teardown),
+		cmocka_unit_test_teardown(test_sigkill_ends_every_connection, teardown),
+		cmocka_unit_test_teardown(test_without_the_token_nobody_is_welcome, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -31,6 +31,7 @@
 struct proxy {
 	enum kernel_path kernel_path;
 	pid_t pid;
+	bool ending;   /* has been sent SIGTERM; a second one would cut its end short */
 	int log;       /* memfd with its standard error */
 	unsigned idle; /* descriptors when it has no connections: the fewest ever seen */
 	uint16_t port;
@@ -256,8 +257,9 @@ struct proxy *proxy_start(enum kernel_path kernel_path, const char *const *argum
 
 /* ---- stop ------------------------------------------------------------------------------------ */
 
-void proxy_signal(const struct proxy *proxy, int signal)
+void proxy_signal(struct proxy *proxy, int signal)
 {
+	proxy->ending = proxy->ending || signal == SIGTERM;
 	assert_int_equal(kill(proxy->pid, signal), 0);
 }
 
@@ -278,7 +280,7 @@ void proxy_stop(struct proxy *proxy)
 
 	if (proxy == NULL)
 		return;
-	if (proxy_alive(proxy))
+	if (!proxy->ending && proxy_alive(proxy))
 		proxy_signal(proxy, SIGTERM);
 	while (proxy_alive(proxy)) {
 		if (test_now_ms() > deadline) {

@@ -32,12 +32,12 @@ struct proxy;
  * `arguments`: more options for serve, NULL-terminated; NULL = none. Returns NULL, after saying
  * why, only if the kernel path is on and the proxy says that this machine has none. */
 struct proxy *proxy_start(enum kernel_path kernel_path, const char *const *arguments);
-/* SIGTERM, then waits. Fails when the proxy does not end by itself with status 0, or when it left a
- * sanitizer's report. NULL is fine. */
+/* SIGTERM, unless it has been sent before, then waits. Fails when the proxy does not end by itself
+ * with status 0, or when it left a sanitizer's report. NULL is fine. */
 void proxy_stop(struct proxy *proxy);
 /* SIGKILL; no questions asked. */
 void proxy_kill(struct proxy *proxy);
-void proxy_signal(const struct proxy *proxy, int signal);
+void proxy_signal(struct proxy *proxy, int signal);
 
 enum kernel_path proxy_kernel_path(const struct proxy *proxy);
 const char *proxy_server(const struct proxy *proxy);   /* "127.0.0.1:PORT" */

@@ -10,18 +10,23 @@
 #include "common/proxy.h"
 #include "common/raw.h"
 
+static struct proxy *running;
+
 /* Runs the body against a proxy of its own, without and with the kernel path, and then has `end`
  * end it: proxy_stop, which wants it to end well, or proxy_kill. */
 static void with_proxies(void (*body)(struct proxy *proxy), void (*end)(struct proxy *proxy),
 			 const char *const *arguments)
 {
 	for (int path = KERNEL_PATH_OFF; path <= KERNEL_PATH_ON; path++) {
-		struct proxy *proxy = proxy_start((enum kernel_path)path, arguments);
+		struct proxy *proxy;
 
-		if (proxy == NULL)
+		running = proxy_start((enum kernel_path)path, arguments);
+		if (running == NULL)
 			skip();
-		body(proxy);
+		body(running);
 		raw_close_all();
+		proxy = running;
+		running = NULL;
 		end(proxy);
 	}
 }
@@ -30,6 +35,8 @@ static int teardown(void **state)
 {
 	(void)state;
 	raw_close_all();
+	proxy_kill(running);
+	running = NULL;
 	return 0;
 }
 

@@ -348,6 +348,7 @@ static int next(struct xy_client *client, int timeout_ms, struct xy_message *ret
 					   : (timeout_ms == 0 ? 0 : UINT64_MAX);
 
 	for (;;) {
+		uint64_t frames = client->stats.frames_in;
 		int error = xy_client_deliver(client, ret_message);
 
 		if (error != 0) {
@@ -359,6 +360,9 @@ static int next(struct xy_client *client, int timeout_ms, struct xy_message *ret
 		if (client->closing || client->state == XY_CLIENT_CLOSED)
 			return -ENOTCONN;
 		xy_client_push(client, true);
+		/* The look before a send took something in, which may be the message. */
+		if (client->stats.frames_in != frames)
+			continue;
 		if (!client->in.drained && client->state == XY_CLIENT_READY) {
 			error = xy_inbound_intake(client);
 			if (error == 0)
@@ -397,8 +401,11 @@ int xy_client_drain(struct xy_client *client, int timeout_ms)
 		client->said_goodbye = true;
 	}
 	while (!error && client->state == XY_CLIENT_READY) {
+		uint64_t frames = client->stats.frames_in;
+
 		xy_client_push(client, true);
-		error = xy_client_wait(client, deadline);
+		if (client->stats.frames_in == frames)
+			error = xy_client_wait(client, deadline);
 		if (xy_client_deliver(client, NULL) < 0)
 			break;
 		dispatch(client);

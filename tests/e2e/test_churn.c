@@ -95,8 +95,16 @@ static bool actor_connect(struct actor *actor)
 	return true;
 }
 
+/* What the library gave up, it counted. */
 static void actor_close(struct actor *actor)
 {
+	struct xy_client_stats stats = {0};
+
+	if (actor->client != NULL)
+		xy_client_stats(actor->client, &stats);
+	if (stats.lost != 0 || (stats.corrupt != 0 && actor->receiver->whole))
+		BREAK("%s: the library has lost %lu messages and found %lu corrupt", actor->name,
+		      (unsigned long)stats.lost, (unsigned long)stats.corrupt);
 	xy_client_close(actor->client);
 	actor->client = NULL;
 }

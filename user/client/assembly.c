@@ -113,8 +113,7 @@ static enum xy_assembled grow(struct xy_client *client, struct xy_assembly *asse
 	return XY_ASSEMBLED_DONE;
 }
 
-static struct xy_assembly *begin(struct xy_client *client, const struct xy_header *header,
-				 size_t length)
+static struct xy_assembly *begin(struct xy_client *client, const struct xy_header *header)
 {
 	struct xy_assembly *assembly = calloc(1, sizeof(*assembly));
 
@@ -124,8 +123,8 @@ static struct xy_assembly *begin(struct xy_client *client, const struct xy_heade
 	assembly->target = xy_be64(header->target);
 	assembly->sequence = xy_be64(header->sequence);
 	assembly->fragments = xy_be16(header->fragments);
-	/* All fragments but the last are of one size; a sender who breaks this is cut off. */
-	assembly->maximum = length * assembly->fragments;
+	/* Fragments of one size are the rule, not the law. */
+	assembly->maximum = (size_t)XY_PAYLOAD_MAX * assembly->fragments;
 	if (xy_idmap_put(&client->in.assemblies, assembly->source, assembly) != 0) {
 		free(assembly);
 		return NULL;
@@ -157,7 +156,7 @@ enum xy_assembled xy_assembly_add(struct xy_client *client, uint8_t *frame)
 	if (!xy_inbound_payload(client, frame, &data, &length))
 		goto give_up;
 	if (assembly == NULL && header->fragment == 0)
-		assembly = begin(client, header, length);
+		assembly = begin(client, header);
 	/* The rest of a message of which the beginning is lost. */
 	if (assembly == NULL)
 		goto drop;

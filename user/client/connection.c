@@ -246,15 +246,16 @@ static int wait_socket(struct xy_client *client, uint64_t due, short events)
 
 int xy_client_wait(struct xy_client *client, uint64_t deadline_ns)
 {
-	uint64_t frames = client->stats.frames_in, due;
+	uint64_t frames = client->stats.frames_in, sends = client->stats.sends, due;
 	short events;
 	int ready;
 
 	xy_client_push(client, false);
 	if (client->state == XY_CLIENT_CLOSED)
 		return -ENOTCONN;
-	/* The look before a send took something in: maybe what the caller waits for. */
-	if (client->stats.frames_in != frames)
+	/* That may have been what the caller waits for: the look before a send takes in what is
+	 * there, and a rest that is sent makes way for what is queued behind it. */
+	if (client->stats.frames_in != frames || client->stats.sends != sends)
 		return 0;
 	events = wanted(client);
 	if (client->fd >= 0 && events == 0)

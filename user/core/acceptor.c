@@ -8,22 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include "base/log.h"
-#include "base/random.h"
-#include "core/connection.h"
-#include "core/worker.h"
+#include "base/rcu.h"
+#include "core/greeting.h"
 #include "io/net.h"
-#include "proto/json.h"
 
 #define LISTENERS_MAX  64
 #define ACCEPTS_A_TURN 64
-#define HELLO_MAX      4096 /* bytes of its JSON */
-#define REST_MS        100  /* without descriptors: before the next attempt */
-#define LINGER_MS      1000
-#define SOCKET_BUFFER  (256 << 10)
-#define TOKENS_MAX     64
+#define REST_MS        100 /* without descriptors: before the next attempt */
 #define BACKLOG        1024
 
 struct listener {
@@ -39,364 +32,13 @@ struct xy_acceptor {
 	pthread_t thread;
 	struct listener listener[LISTENERS_MAX];
 	unsigned listeners;
-	struct xy_list greetings;
-	uint32_t greeting; /* how many */
+	struct xy_greetings greetings;
 	struct xy_timer rest;
 	struct xy_task stop;
-	char *token[TOKENS_MAX];
-	unsigned tokens;
 };
-
-/* A connection that has not been greeted yet, or is told why it will not be. */
-struct greeting {
-	struct xy_watch watch;
-	struct xy_timer timer;
-	struct xy_list list;
-	struct xy_acceptor *acceptor;
-	bool is_unix, refused;
-	size_t got;
-	uint8_t header[XY_HEADER_SIZE];
-	struct xy_frame frame;
-	uint8_t *json; /* once the header is there */
-	char address[XY_ADDRESS_TEXT_SIZE];
-};
-
-/* ---- saying no
- * --------------------------------------------------------------------------------------- */
-
-static void greeting_free(struct greeting *greeting)
-{
-	xy_timer_stop(&greeting->timer);
-	xy_loop_unwatch(greeting->acceptor->loop, &greeting->watch);
-	xy_list_remove(&greeting->list);
-	greeting->acceptor->greeting--;
-	free(greeting->json);
-	free(greeting);
-}
-
-static void greeting_close(struct greeting *greeting)
-{
-	close(greeting->watch.fd);
-	greeting_free(greeting);
-}
-
-static int frame_send(int fd, const struct xy_frame *frame, const void *payload, size_t length)
-{
-	uint8_t buffer[XY_HEADER_SIZE + 1024];
-	struct xy_frame whole = *frame;
-	ssize_t sent;
-
-	if (length > sizeof(buffer) - XY_HEADER_SIZE)
-		return -EMSGSIZE;
-	whole.length = (uint32_t)(XY_HEADER_SIZE + length);
-	whole.version = XY_WIRE_VERSION;
-	xy_frame_encode(&whole, buffer);
-	memcpy(buffer + XY_HEADER_SIZE, payload, length);
-	sent = send(fd, buffer, whole.length, MSG_DONTWAIT | MSG_NOSIGNAL);
-	return sent == (ssize_t)whole.length ? 0 : -EPIPE;
-}
-
-static void error_send(int fd, enum xy_error error, const struct xy_frame *cause,
-		       const char *message)
-{
-	struct xy_frame frame = {.type = XY_ERROR};
-	char payload[512];
-	ssize_t length = xy_error_encode(error, message, payload, sizeof(payload));
-
-	if (cause) {
-		frame.target = cause->target;
-		frame.sequence = cause->sequence;
-		frame.correlation = cause->correlation;
-	}
-	if (length >= 0)
-		frame_send(fd, &frame, payload, (size_t)length);
-}
-
-/* Says why and lingers: closing with input unread would be an RST that can destroy the answer. */
-static void refuse(struct greeting *greeting, enum xy_error error, const char *message)
-{
-	struct xy_core *core = greeting->acceptor->core;
-
-	xy_log(XY_LOG_INFO, "refused", "peer=%s error=%s why=\"%s\"", greeting->address,
-	       xy_error_text(error), message);
-	xy_count(core, XY_COUNT_REFUSED, 1);
-	xy_count(core, XY_COUNT_ERRORS, 1);
-	error_send(greeting->watch.fd, error,
-		   greeting->got >= XY_HEADER_SIZE ? &greeting->frame : NULL, message);
-	shutdown(greeting->watch.fd, SHUT_WR);
-	greeting->refused = true;
-	xy_timer_start(greeting->acceptor->loop, &greeting->timer, LINGER_MS);
-}
-
-static void greeting_expired(struct xy_timer *timer)
-{
-	struct greeting *greeting = xy_container_of(timer, struct greeting, timer);
-
-	if (greeting->refused)
-		greeting_close(greeting);
-	else
-		refuse(greeting, XY_E_HELLO_TIMEOUT, "no HELLO within 5 seconds");
-}
-
-/* ---- saying yes
- * -------------------------------------------------------------------------------------- */
-
-/* Takes the same time whichever byte differs, so that a token cannot be guessed byte by byte. */
-static bool token_equal(const char *known, const char *given)
-{
-	size_t length = strlen(known), given_length = strlen(given);
-	volatile uint8_t difference = length != given_length;
-
-	for (size_t i = 0; i < given_length; i++)
-		difference |= (uint8_t)(known[length ? i % length : 0] ^ given[i]);
-	return !difference;
-}
-
-static bool token_known(const struct xy_acceptor *acceptor, const char *given)
-{
-	bool known = acceptor->tokens == 0;
-
-	for (unsigned t = 0; t < acceptor->tokens; t++)
-		known |= token_equal(acceptor->token[t], given);
-	return known;
-}
-
-static struct xy_worker *least_loaded(const struct xy_core *core)
-{
-	struct xy_worker *best = core->worker[0];
-
-	for (unsigned w = 1; w < core->workers; w++)
-		if (atomic_load(&core->worker[w]->load) < atomic_load(&best->load))
-			best = core->worker[w];
-	return best;
-}
-
-/* A greeted socket on its way to its worker. */
-struct handover {
-	struct xy_task task;
-	struct xy_peer *peer;
-	int fd;
-	bool is_unix;
-	char address[XY_ADDRESS_TEXT_SIZE];
-};
-
-static void handover_run(struct xy_task *task)
-{
-	struct handover *handover = xy_container_of(task, struct handover, task);
-
-	xy_connection_open(handover->peer->worker, handover->peer, handover->fd, handover->is_unix,
-			   handover->address);
-	free(handover);
-}
-
-static int peer_make(const struct greeting *greeting, const struct xy_hello *hello,
-		     struct xy_peer **ret_peer)
-{
-	struct xy_core *core = greeting->acceptor->core;
-	struct xy_peer *peer;
-	int error = xy_peer_new(core, &peer);
-
-	if (error)
-		return error;
-	error = xy_random_id(&peer->endpoint);
-	if (error) {
-		xy_peer_put(peer);
-		return error;
-	}
-	snprintf(peer->name, sizeof(peer->name), "%s", hello->name);
-	peer->window = core->window;
-	/* Without a slot left it works without a lane. */
-	if (core->kernel && !greeting->is_unix && hello->ack &&
-	    xy_kernel_claim(core->kernel, peer->endpoint, &peer->slot))
-		peer->slot.generation = 0;
-	peer->worker = least_loaded(core);
-	*ret_peer = peer;
-	return 0;
-}
-
-static int welcome_send(const struct greeting *greeting, const struct xy_peer *peer)
-{
-	const struct xy_core *core = greeting->acceptor->core;
-	struct xy_welcome welcome = {.endpoint = peer->endpoint,
-				     .server = "xylem",
-				     .version = XY_VERSION,
-				     .max_frame = XY_FRAME_MAX,
-				     .max_message = core->max_message,
-				     .window = core->window,
-				     .heartbeat_ms = core->heartbeat_ms,
-				     .lane = peer->slot.generation != 0};
-	struct xy_frame frame = {.type = XY_WELCOME,
-				 .target = peer->endpoint,
-				 .correlation = greeting->frame.correlation};
-	char payload[1024];
-	ssize_t length = xy_welcome_encode(&welcome, payload, sizeof(payload));
-
-	if (length < 0)
-		return (int)length;
-	return frame_send(greeting->watch.fd, &frame, payload, (size_t)length);
-}
-
-/* Gives back what peer_make() took; the slot goes through the router, like any other. */
-static void peer_unmake(struct xy_core *core, struct xy_peer *peer)
-{
-	struct xy_request *request = xy_request_farewell(peer);
-
-	if (peer->slot.generation)
-		xy_kernel_unclaim(core->kernel, peer->endpoint);
-	if (request)
-		xy_request_send(core->router, request);
-	else
-		peer->slot.generation = 0; /* out of memory: the slot is lost, nothing else */
-	xy_peer_put(peer);
-}
-
-static void greet(struct greeting *greeting, const struct xy_hello *hello)
-{
-	struct xy_core *core = greeting->acceptor->core;
-	struct handover *handover = calloc(1, sizeof(*handover));
-	struct xy_peer *peer = NULL;
-
-	if (!handover || peer_make(greeting, hello, &peer)) {
-		free(handover);
-		refuse(greeting, XY_E_OVERLOADED, "the proxy has no room for another connection");
-		return;
-	}
-	if (welcome_send(greeting, peer)) {
-		free(handover);
-		peer_unmake(core, peer);
-		greeting_close(greeting);
-		return;
-	}
-	*handover = (struct handover){.task = {.name = "connection", .run = handover_run},
-				      .peer = peer,
-				      .fd = greeting->watch.fd,
-				      .is_unix = greeting->is_unix};
-	memcpy(handover->address, greeting->address, sizeof(handover->address));
-	atomic_fetch_add(&peer->worker->load, 1);
-	greeting_free(greeting);
-	xy_loop_post(peer->worker->loop, &handover->task);
-}
-
-/* ---- HELLO
- * ------------------------------------------------------------------------------------------- */
-
-static void hello_done(struct greeting *greeting)
-{
-	struct xy_hello hello;
-	char why[XY_WHY_SIZE];
-
-	if (xy_hello_decode(greeting->json, greeting->frame.length - XY_HEADER_SIZE, &hello, why))
-		refuse(greeting, XY_E_BAD_JSON, why);
-	else if (!token_known(greeting->acceptor, hello.token))
-		refuse(greeting, XY_E_UNAUTHORIZED, "this proxy asks for a token it knows");
-	else if (atomic_load(&greeting->acceptor->core->draining))
-		refuse(greeting, XY_E_SHUTTING_DOWN, "the proxy is about to end");
-	else
-		greet(greeting, &hello);
-}
-
-/* False: refused. */
-static bool header_check(struct greeting *greeting)
-{
-	const struct xy_frame *frame = &greeting->frame;
-
-	xy_frame_decode(greeting->header, &greeting->frame);
-	if (frame->length < XY_HEADER_SIZE || frame->length > XY_FRAME_MAX)
-		refuse(greeting, XY_E_BAD_FRAME, "a frame has 60 to 65,536 bytes");
-	else if (frame->version != XY_WIRE_VERSION)
-		refuse(greeting, XY_E_BAD_VERSION, "this proxy speaks version 1");
-	else if (frame->type != XY_HELLO)
-		refuse(greeting, XY_E_BAD_FRAME, "the first frame must be HELLO");
-	else if (frame->source != 0)
-		refuse(greeting, XY_E_BAD_SOURCE, "source of HELLO is 0");
-	else if (frame->length > XY_HEADER_SIZE + HELLO_MAX)
-		refuse(greeting, XY_E_TOO_LARGE, "HELLO has at most 4,096 bytes of JSON");
-	else if (!(greeting->json = malloc(frame->length)))
-		refuse(greeting, XY_E_OVERLOADED, "the proxy is out of memory");
-	return !greeting->refused;
-}
-
-/* Never reads beyond HELLO: what follows is the worker's. */
-static ssize_t hello_read(struct greeting *greeting)
-{
-	size_t got = greeting->got;
-
-	if (got < XY_HEADER_SIZE)
-		return recv(greeting->watch.fd, greeting->header + got, XY_HEADER_SIZE - got, 0);
-	return recv(greeting->watch.fd, greeting->json + (got - XY_HEADER_SIZE),
-		    greeting->frame.length - got, 0);
-}
-
-static void greeting_discard(struct greeting *greeting)
-{
-	char nowhere[4096];
-	ssize_t got = recv(greeting->watch.fd, nowhere, sizeof(nowhere), 0);
-
-	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
-		greeting_close(greeting);
-}
-
-static void greeting_ready(struct xy_watch *watch, uint32_t events)
-{
-	struct greeting *greeting = xy_container_of(watch, struct greeting, watch);
-	ssize_t got;
-
-	(void)events;
-	if (greeting->refused) {
-		greeting_discard(greeting);
-		return;
-	}
-	for (;;) {
-		got = hello_read(greeting);
-		if (got < 0 && (errno == EAGAIN || errno == EINTR))
-			return;
-		if (got <= 0) {
-			greeting_close(greeting);
-			return;
-		}
-		greeting->got += (size_t)got;
-		if (greeting->got == XY_HEADER_SIZE && !header_check(greeting))
-			return;
-		if (greeting->got >= XY_HEADER_SIZE && greeting->got == greeting->frame.length) {
-			hello_done(greeting);
-			return;
-		}
-	}
-}
 
 /* ---- accepting
  * --------------------------------------------------------------------------------------- */
-
-static void greeting_new(struct listener *listener, int fd, const struct xy_address *peer)
-{
-	struct xy_acceptor *acceptor = listener->acceptor;
-	struct greeting *greeting = calloc(1, sizeof(*greeting));
-
-	if (!greeting || acceptor->greeting >= acceptor->core->max_connections) {
-		error_send(fd, XY_E_OVERLOADED, NULL, "too many connections say nothing");
-		xy_count(acceptor->core, XY_COUNT_REFUSED, 1);
-		close(fd);
-		free(greeting);
-		return;
-	}
-	greeting->acceptor = acceptor;
-	greeting->is_unix = listener->is_unix;
-	greeting->watch = (struct xy_watch){.fd = fd, .name = "hello", .ready = greeting_ready};
-	greeting->timer = (struct xy_timer){.name = "hello", .expired = greeting_expired};
-	if (greeting->is_unix) {
-		xy_net_peer_text(fd, greeting->address, sizeof(greeting->address));
-	} else {
-		xy_address_text(peer, greeting->address, sizeof(greeting->address));
-		xy_net_set_nodelay(fd);
-	}
-	xy_net_set_buffers(fd, SOCKET_BUFFER, SOCKET_BUFFER);
-	xy_list_init(&greeting->list);
-	xy_list_add_tail(&acceptor->greetings, &greeting->list);
-	acceptor->greeting++;
-	xy_timer_start(acceptor->loop, &greeting->timer, XY_HELLO_TIMEOUT_MS);
-	if (xy_loop_watch(acceptor->loop, &greeting->watch, EPOLLIN))
-		greeting_close(greeting);
-}
 
 static void listeners_watch(struct xy_acceptor *acceptor, uint32_t events)
 {
@@ -422,7 +64,7 @@ static void listener_ready(struct xy_watch *watch, uint32_t events)
 		if (error)
 			break;
 		xy_count(acceptor->core, XY_COUNT_ACCEPTED, 1);
-		greeting_new(listener, fd, &peer);
+		xy_greeting_new(&acceptor->greetings, fd, listener->is_unix, &peer);
 	}
 	if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS) {
 		xy_log(XY_LOG_WARN, "accept-failed",
@@ -476,7 +118,7 @@ int xy_acceptor_new(const char *const *listen, unsigned listens, struct xy_accep
 
 	if (!acceptor)
 		goto err_memory;
-	xy_list_init(&acceptor->greetings);
+	xy_greetings_init(&acceptor->greetings);
 	acceptor->rest = (struct xy_timer){.name = "rest", .expired = rest_over};
 	error = xy_loop_new(&options, &acceptor->loop);
 	if (error)
@@ -498,19 +140,12 @@ err_free:
 
 void xy_acceptor_free(struct xy_acceptor *acceptor)
 {
-	struct greeting *greeting, *after;
-
 	if (!acceptor)
 		return;
-	xy_list_each_safe (greeting, after, &acceptor->greetings, list)
-		greeting_close(greeting);
+	xy_greetings_close(&acceptor->greetings);
 	for (unsigned l = 0; l < acceptor->listeners; l++)
 		xy_net_unlisten(acceptor->listener[l].watch.fd);
 	xy_loop_free(acceptor->loop);
-	for (unsigned t = 0; t < acceptor->tokens; t++) {
-		explicit_bzero(acceptor->token[t], strlen(acceptor->token[t]));
-		free(acceptor->token[t]);
-	}
 	free(acceptor);
 }
 
@@ -550,42 +185,7 @@ const char *xy_acceptor_address(const struct xy_acceptor *acceptor, unsigned ind
 
 int xy_acceptor_tokens(struct xy_acceptor *acceptor, const char *path, char *why, size_t why_size)
 {
-	FILE *file = fopen(path, "re");
-	char line[XY_TOKEN_MAX + 2];
-	int error = 0;
-
-	if (!file) {
-		error = -errno;
-		snprintf(why, why_size, "cannot read the token file %s: %s", path,
-			 strerror(-error));
-		return error;
-	}
-	while (!error && fgets(line, sizeof(line), file)) {
-		size_t length = strcspn(line, "\r\n");
-
-		if (line[length] == '\0' && length > XY_TOKEN_MAX)
-			error = -EMSGSIZE;
-		line[length] = '\0';
-		if (error || !length)
-			continue;
-		if (acceptor->tokens == TOKENS_MAX)
-			error = -E2BIG;
-		else if (!(acceptor->token[acceptor->tokens] = strdup(line)))
-			error = -ENOMEM;
-		else
-			acceptor->tokens++;
-	}
-	fclose(file);
-	explicit_bzero(line, sizeof(line));
-	if (!error && !acceptor->tokens)
-		error = -ENODATA;
-	if (error)
-		snprintf(why, why_size, "the token file %s holds %s", path,
-			 error == -ENODATA  ? "no token: one a line"
-			 : error == -E2BIG  ? "more than 64 tokens"
-			 : error == -ENOMEM ? "more than memory takes"
-					    : "a token of more than 512 bytes");
-	return error;
+	return xy_greetings_tokens(&acceptor->greetings, path, why, why_size);
 }
 
 static void *acceptor_thread(void *context)
@@ -603,6 +203,8 @@ int xy_acceptor_start(struct xy_acceptor *acceptor, struct xy_core *core)
 	int error = 0;
 
 	acceptor->core = core;
+	acceptor->greetings.core = core;
+	acceptor->greetings.loop = acceptor->loop;
 	for (unsigned l = 0; l < acceptor->listeners && !error; l++)
 		error = xy_loop_watch(acceptor->loop, &acceptor->listener[l].watch, EPOLLIN);
 	return error ? error : -pthread_create(&acceptor->thread, NULL, acceptor_thread, acceptor);

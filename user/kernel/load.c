@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #define SLOTS_MINIMUM 64
 #define FLOWS_DEFAULT 16384
 #define FLOWS_MINIMUM 256
+#define RETRY_MS      50
 
 /* libbpf tells by its log only what failed; this keeps the first line that says so. */
 static __thread char libbpf_said[256];
@@ -130,6 +132,8 @@ int xy_load(const struct xy_kernel_options *options, struct xylem_bpf **ret_bpf,
 			slots = xy_max(slots / 2, (uint32_t)SLOTS_MINIMUM);
 		if (flows > FLOWS_MINIMUM)
 			flows = xy_max(flows / 2, (uint32_t)FLOWS_MINIMUM);
+		/* What the last attempt had locked is given back a little later. */
+		poll(NULL, 0, RETRY_MS);
 	}
 	if (error)
 		explain(error, why, why_size);

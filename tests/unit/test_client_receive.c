@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* libxylem: unbundling, reassembly, checks, credit, bounded memory, heartbeats. */
+#include <poll.h>
+
 #include "unit/fake_proxy.h"
 
 static struct fake fake;
@@ -418,6 +420,31 @@ static void silence_is_broken_by_a_ping(void **state)
 	fake_stop(&fake);
 }
 
+/* An application that polls and then only calls next() must come to rest between two timers. */
+static void next_takes_back_what_made_the_descriptor_readable(void **state)
+{
+	struct xy_client *client;
+	struct xy_message message;
+	struct pollfd polled = {.events = POLLIN};
+
+	(void)state;
+	fake.heartbeat_ms = 250;
+	fake_start(&fake);
+	client = fake_connect(&fake, (struct xy_client_options){0});
+	polled.fd = xy_client_fd(client);
+	while (fake_count(&fake, XY_PING) < 2) {
+		unsigned calls = 0;
+
+		assert_int_equal(poll(&polled, 1, 10000), 1);
+		do
+			assert_int_equal(xy_client_next(client, 0, &message), -ETIMEDOUT);
+		while (poll(&polled, 1, 0) == 1 && ++calls < 100);
+		assert_true(calls < 100);
+	}
+	xy_client_close(client);
+	fake_stop(&fake);
+}
+
 static void a_proxy_that_is_silent_for_too_long_is_given_up(void **state)
 {
 	struct xy_client *client;
@@ -493,6 +520,7 @@ int main(void)
 		cmocka_unit_test_setup(whole_large_messages_wait_without_loss_when_memory_ends,
 				       setup),
 		cmocka_unit_test_setup(silence_is_broken_by_a_ping, setup),
+		cmocka_unit_test_setup(next_takes_back_what_made_the_descriptor_readable, setup),
 		cmocka_unit_test_setup(a_proxy_that_is_silent_for_too_long_is_given_up, setup),
 		cmocka_unit_test_setup(bytes_that_are_no_frame_end_the_connection, setup),
 	};

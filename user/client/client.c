@@ -291,23 +291,12 @@ static void dispatch(struct xy_client *client)
 		xy_requests_dispatch(client);
 }
 
-static void timer_read(struct xy_client *client)
-{
-	uint64_t expirations;
-
-	if (client->armed_ns > xy_clock_ns())
-		return;
-	(void)!read(client->timer_fd, &expirations, sizeof(expirations));
-	client->armed_ns = UINT64_MAX;
-}
-
 int xy_client_process(struct xy_client *client)
 {
 	int error = 0;
 
 	if (client->delivering)
 		return -EBUSY;
-	timer_read(client);
 	xy_inbound_let_go(client);
 	for (unsigned reads = 0; reads < PROCESS_READS && error >= 0; reads++) {
 		int came;

@@ -122,11 +122,23 @@ static bool has_work(const struct xy_client *client)
 		client->data.tail > 0);
 }
 
+/* Whichever call comes first after it expired, or the descriptor would stay readable. */
+static void timer_read(struct xy_client *client)
+{
+	uint64_t expirations;
+
+	if (client->armed_ns > xy_clock_ns())
+		return;
+	(void)!read(client->timer_fd, &expirations, sizeof(expirations));
+	client->armed_ns = UINT64_MAX;
+}
+
 void xy_client_arm(struct xy_client *client)
 {
 	uint64_t due = has_work(client) ? 1 : xy_client_next_due(client);
 	struct itimerspec at = {0};
 
+	timer_read(client);
 	if (client->fd >= 0) {
 		struct epoll_event event = {.events = interest(client)};
 

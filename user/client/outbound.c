@@ -170,6 +170,7 @@ static void append_frame(struct xy_client *client, const struct xy_outgoing *mes
 	if (length > 0)
 		memcpy(queue->data + queue->tail + XY_HEADER_SIZE, data, length);
 	queue->tail += XY_HEADER_SIZE + length;
+	client->stats.frames_out++;
 	if (header->fragments == 0 && bundleable(client, message)) {
 		queue->open = queue->tail - length - XY_HEADER_SIZE;
 		queue->open_items = 1;

@@ -23,8 +23,8 @@ CFLAGS_ALL := -std=gnu17 $(OPT) -Wall -Wextra -Werror -fPIC -fno-semantic-interp
 	-D_GNU_SOURCE -DXY_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)/gen \
 	$(SANITIZE) $(CFLAGS)
 LDFLAGS_ALL := -pthread $(SANITIZE) $(LDFLAGS)
-LIBS := -lbpf -ljansson -lurcu-memb -lurcu-cds -lurcu-common -lisal
-LIBS_CLIENT := -ljansson -lisal -lurcu-memb -lurcu-common
+LIBS := -lbpf -ljansson -lurcu-memb -lisal
+LIBS_CLIENT := -ljansson -lisal
 
 LAYERS := base io proto kernel core edge client cmd
 $(foreach l,$(LAYERS),$(eval SRC_$(l) := $(sort $(wildcard user/$(l)/*.c))))
@@ -49,7 +49,7 @@ $(BUILD)/.packages-check: scripts/deps.sh
 	@mkdir -p $(@D) && touch $@
 
 FLAGS := $(BUILD)/.flags
-FLAGS_NOW = $(CC) $(CLANG) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(BPF_CFLAGS)
+FLAGS_NOW = $(CC) $(CLANG) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(BPF_CFLAGS) $(LIBS) $(LIBS_CLIENT)
 .PHONY: force
 $(FLAGS): force
 	@mkdir -p $(@D)

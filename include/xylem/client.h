@@ -107,8 +107,9 @@ uint64_t xy_topic_id(const struct xy_topic *topic);
 const char *xy_topic_subject(const struct xy_topic *topic);
 
 /* Queues a message; sends at the latest at flush, next, process, or when enough is queued for one
- * send. (next, while more messages wait to be taken, sends what has been queued for 100 us.) When outbound_max is reached it waits for room, receiving meanwhile (into at most
- * inbound_max); -EAGAIN when that is full too: take messages with next() and try again. */
+ * send. (next, while more messages wait to be taken, sends what has been queued for 100 us.) When
+ * outbound_max is reached it waits for room, receiving meanwhile (into at most inbound_max);
+ * -EAGAIN when that is full too: take messages with next() and try again. */
 int xy_client_publish(struct xy_client *client, struct xy_topic *topic, const void *data,
 		      size_t length);
 /* As publish, but never waits: -EAGAIN instead. */

@@ -70,8 +70,18 @@ static struct xy_listener listener_of(const struct env *env, bool wildcard)
 	return listener;
 }
 
+/* Of a failed test, which does not come to its env_close(): pins would outlive the process. */
+static struct env *opened;
+
+static void close_opened(void)
+{
+	if (opened)
+		xy_kernel_close(opened->kernel);
+}
+
 struct env *env_open(const struct env_options *options)
 {
+	static bool registered;
 	static const struct env_options defaults;
 	struct xy_kernel_options kernel = {0};
 	struct xy_listener listener;
@@ -107,6 +117,10 @@ struct env *env_open(const struct env_options *options)
 	}
 	env->control = (struct xy_control *)xy_kernel_control(env->kernel);
 	env_beat(env);
+	opened = env;
+	if (!registered)
+		atexit(close_opened);
+	registered = true;
 	return env;
 }
 
@@ -117,6 +131,7 @@ void env_beat(struct env *env)
 
 void env_close(struct env *env)
 {
+	opened = NULL;
 	xy_kernel_close(env->kernel);
 	close(env->listener);
 	test_free(env);

@@ -131,25 +131,29 @@ struct raw *raw_open(const struct proxy *proxy)
 
 /* ---- bindings -------------------------------------------------------------------------------- */
 
-static bool is_bound(const struct raw *raw, uint64_t topic)
+static struct raw_binding *binding_find(struct raw *raw, uint64_t topic)
 {
 	for (unsigned i = 0; i < raw->bound_count; i++)
 		if (raw->bound[i].topic == topic)
-			return true;
-	return false;
+			return &raw->bound[i];
+	return NULL;
 }
 
-static void binding_keep(struct raw *raw, uint64_t topic, const char *subject)
+static void binding_keep(struct raw *raw, uint64_t topic, const char *subject, bool by_binding)
 {
-	struct raw_binding *binding = &raw->bound[raw->bound_count];
+	struct raw_binding *binding = binding_find(raw, topic);
 
-	if (is_bound(raw, topic))
-		fail_msg("this client has been told of %s before", subject);
-	assert_true(raw->bound_count < RAW_BINDINGS_MAX);
-	assert_in_range(strlen(subject), 1, XY_SUBJECT_MAX);
-	binding->topic = topic;
-	strcpy(binding->subject, subject);
-	raw->bound_count++;
+	if (binding == NULL) {
+		assert_true(raw->bound_count < RAW_BINDINGS_MAX);
+		binding = &raw->bound[raw->bound_count++];
+		binding->topic = topic;
+		assert_in_range(strlen(subject), 1, XY_SUBJECT_MAX);
+		strcpy(binding->subject, subject);
+	} else if (by_binding && binding->by_binding) {
+		fail_msg("a second BINDING of %s", subject);
+	}
+	assert_string_equal(binding->subject, subject);
+	binding->by_binding = binding->by_binding || by_binding;
 }
 
 /* ---- out ------------------------------------------------------------------------------------- */
@@ -227,9 +231,7 @@ uint64_t raw_declare(struct raw *raw, const char *subject)
 	uint64_t topic = raw_request(raw, XY_DECLARE, 0, subject);
 
 	assert_int_not_equal(topic, 0);
-	/* One that subscribes to it may have had its BINDING already. */
-	if (!is_bound(raw, topic))
-		binding_keep(raw, topic, subject);
+	binding_keep(raw, topic, subject, false);
 	return topic;
 }
 
@@ -334,7 +336,8 @@ static void next_frame(struct raw *raw, uint8_t wanted)
 		if (type == wanted)
 			return;
 		if (type == XY_BINDING)
-			binding_keep(raw, raw->frame.header.target, (char *)raw->frame.payload);
+			binding_keep(raw, raw->frame.header.target, (char *)raw->frame.payload,
+				     true);
 		else if (type == XY_PING && !raw->silent)
 			pong_send(raw);
 		else if (type != XY_SYNC_WANTED)
@@ -360,7 +363,8 @@ const struct raw_frame *raw_expect(struct raw *raw, uint8_t type)
 const struct raw_frame *raw_expect_data(struct raw *raw)
 {
 	raw_expect(raw, XY_DATA);
-	if ((raw->frame.header.flags & XY_DIRECT) == 0 && !is_bound(raw, raw->frame.header.target))
+	if ((raw->frame.header.flags & XY_DIRECT) == 0 &&
+	    binding_find(raw, raw->frame.header.target) == NULL)
 		fail_msg("DATA of a topic before its BINDING");
 	return &raw->frame;
 }

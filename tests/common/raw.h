@@ -27,6 +27,8 @@ struct raw_frame {
 
 struct raw_binding {
 	uint64_t topic;
+	bool by_binding; /* told by BINDING, which must come once; the answer to DECLARE tells too
+			  */
 	char subject[XY_SUBJECT_MAX + 1];
 };
 

@@ -181,16 +181,37 @@ static void test_a_new_subscriber_gets_what_is_sent_after_its_ok(void **state)
 static void test_echo_is_given_unless_it_is_declined(void **state)
 {
 	struct raw *raw = raw_open(*state), *declines = raw_open(*state);
+	uint64_t own = raw_declare(declines, "echo.b");
 
 	raw_subscribe_to(raw, "echo.a");
 	raw_publish(raw, raw_declare(raw, "echo.a"), 1, "mine");
 	raw_expect_text(raw, "mine");
+	/* Alone on the subject, and with others. */
 	raw_subscribe(declines, "{\"subject\":\"echo.b\",\"echo\":false}");
-	raw_publish(declines, raw_declare(declines, "echo.b"), 1, "mine");
-	raw_sync(declines);
+	raw_publish(declines, own, 1, "to nobody");
+	raw_expect_fence(declines, declines);
+	raw_subscribe_to(raw, "echo.b");
+	for (uint64_t i = 2; i <= 20; i++) {
+		raw_publish(declines, own, i, "to others");
+		raw_expect_text(raw, "to others");
+	}
 	raw_expect_fence(declines, declines);
 	raw_publish(raw, raw_declare(raw, "echo.b"), 1, "not mine");
 	raw_expect_text(declines, "not mine");
+}
+
+static void test_a_group_passes_over_a_member_that_declines_its_own(void **state)
+{
+	struct raw *declines = raw_open(*state), *member = raw_open(*state);
+	uint64_t topic = raw_declare(declines, "echo.group");
+
+	raw_subscribe(declines, "{\"subject\":\"echo.group\",\"group\":\"g\",\"echo\":false}");
+	raw_subscribe(member, "{\"subject\":\"echo.group\",\"group\":\"g\"}");
+	for (uint64_t i = 1; i <= 20; i++) {
+		raw_publish(declines, topic, i, "to the other");
+		raw_expect_text(member, "to the other");
+	}
+	raw_expect_fence(declines, declines);
 }
 
 /* ---- queue groups ------------------------------------------------------------------------------
@@ -526,6 +547,7 @@ int main(void)
 		proxy_test(test_unsubscribe_ends_delivery_of_that_subscription_only),
 		proxy_test(test_a_new_subscriber_gets_what_is_sent_after_its_ok),
 		proxy_test(test_echo_is_given_unless_it_is_declined),
+		proxy_test(test_a_group_passes_over_a_member_that_declines_its_own),
 		proxy_test(test_a_group_gives_each_message_to_one_member),
 		proxy_test(test_a_lone_group_on_its_own_route_gives_each_message_to_one_member),
 		proxy_test(test_a_member_that_gets_it_anyway_satisfies_its_group),

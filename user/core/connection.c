@@ -35,6 +35,7 @@ void xy_connection_hold(struct xy_connection *connection, enum xy_hold hold)
 	if (connection->state >= XY_CONNECTION_LINGER || connection->holds & hold)
 		return;
 	connection->holds |= hold;
+	atomic_store_explicit(&connection->peer->held, true, memory_order_relaxed);
 	if (hold == XY_HOLD_CONTROL && connection->state == XY_CONNECTION_OPEN)
 		timer_restart(connection, XY_STALL_MS_DEFAULT);
 	xy_connection_rewatch(connection);
@@ -47,6 +48,7 @@ void xy_connection_release(struct xy_connection *connection, enum xy_hold hold)
 	connection->holds &= ~(uint32_t)hold;
 	if (connection->holds || connection->state >= XY_CONNECTION_LINGER)
 		return;
+	atomic_store_explicit(&connection->peer->held, false, memory_order_relaxed);
 	xy_connection_rewatch(connection);
 	/* Frames may lie in its pipe that no further readiness would announce. */
 	if (xy_list_empty(&connection->ready))

@@ -16,9 +16,11 @@
 #include "core/notify.h"
 #include "kernel/session.h"
 
-#define IOV_MAXIMUM 64
-#define SEND_BYTES  (256u << 10)
-#define RETRY_MS    5 /* between looks at a lane that has no room, or no memory */
+#define IOV_MAXIMUM   64
+#define SEND_BYTES    (256u << 10)
+#define UNPROVEN_HELD (8u << 20) /* more than a client's send buffer and our receive buffer hold \
+				  */
+#define RETRY_MS      5          /* between looks at a lane that has no room, or no memory */
 
 /* ---- control frames ---------------------------------------------------------------------------
  */
@@ -333,16 +335,33 @@ static bool lane_send(struct xy_connection *connection, struct xy_pipe *pipe, ui
 	return xy_pipe_length(pipe) == 0;
 }
 
-static void outbound_lane(struct xy_connection *connection)
+/*
+ * Bytes that may be redirected: by acks a window, by proofs two, as for other senders (K5: nothing
+ * else bounds what is queued on one that acks but does not read). Of one whose input is held the
+ * proofs may lie behind all that TCP holds of it.
+ */
+static uint64_t lane_room(const struct xy_connection *connection, uint64_t beyond)
 {
 	const struct xy_session *session = connection->peer->session;
+	uint64_t window = connection->peer->window;
+	uint64_t limit = 2 * window + beyond + (connection->holds ? UNPROVEN_HELD : 0);
+	uint64_t unproven = xy_session_unproven(session);
 
-	bool done = lane_send(connection, connection->control,
-			      xy_session_room(session, connection->peer->window + XY_CONTROL_MAX));
+	return xy_min(xy_session_room(session, window + beyond),
+		      unproven < limit ? limit - unproven : 0);
+}
+
+static void outbound_lane(struct xy_connection *connection)
+{
+	bool done =
+		lane_send(connection, connection->control, lane_room(connection, XY_CONTROL_MAX));
 
 	if (done && announced(connection))
-		done = lane_send(connection, connection->data,
-				 xy_session_room(session, connection->peer->window));
+		done = lane_send(connection, connection->data, lane_room(connection, 0));
+	/* Nobody else may ask, once the router has forgotten it. */
+	if (!done && connection->state < XY_CONNECTION_LINGER && !connection->proofs &&
+	    xy_session_unproven(connection->peer->session) > connection->peer->window)
+		xy_proof_ask(connection);
 	/* Acks that ride on redirected DATA wake nobody here, so that a look by timer is needed. */
 	if (!done && connection->state < XY_CONNECTION_CLOSED &&
 	    !xy_timer_active(&connection->retry))

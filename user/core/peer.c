@@ -95,6 +95,17 @@ static void peer_free(struct xy_rcu_head *head)
 	free(peer);
 }
 
+static void peer_put_run(struct xy_rcu_head *head)
+{
+	xy_peer_put(xy_container_of(head, struct xy_peer, rcu));
+}
+
+void xy_peer_put_later(struct xy_peer *peer)
+{
+	/* The head is free until the last reference goes, and this is one. */
+	xy_rcu_defer(&peer->rcu, peer_put_run);
+}
+
 void xy_peer_put(struct xy_peer *peer)
 {
 	if (atomic_fetch_sub_explicit(&peer->references, 1, memory_order_acq_rel) == 1)
@@ -143,8 +154,11 @@ bool xy_peer_has_room(const struct xy_peer *peer, uint64_t progress)
 		return false;
 	if (!peer->session)
 		return true;
-	/* Half a window more must fit into the two that may be unproven. */
-	if (xy_session_unproven(peer->session) > peer->window + peer->window / 2)
+	/* Half a window more must fit into the two that may be unproven. But the PONG of one whose
+	 * input is held lies behind its DATA: if two such waited for each other, neither would end.
+	 */
+	if (!atomic_load_explicit(&peer->held, memory_order_relaxed) &&
+	    xy_session_unproven(peer->session) > peer->window + peer->window / 2)
 		return false;
 	/* While the proxy holds something for it, nothing is redirected past that. */
 	return (pending == 0 && xy_session_outstanding(peer->session) <= peer->window / 2) ||

@@ -38,8 +38,9 @@ struct xy_peer {
 	struct xy_connection *connection;
 
 	_Atomic(uint32_t) references;
-	_Atomic(bool) closed;      /* by the worker: nothing is delivered any more */
-	_Atomic(bool) finished;    /* by the worker: it was told GOODBYE, and gets no more DATA */
+	_Atomic(bool) closed;   /* by the worker: nothing is delivered any more */
+	_Atomic(bool) finished; /* by the worker: it was told GOODBYE, and gets no more DATA */
+	_Atomic(bool) held; /* by the worker: its input is not read, so that it can prove nothing */
 	_Atomic(uint64_t) pending; /* bytes of DATA posted to or held for it; added by any worker */
 	_Atomic(uint64_t)
 		given; /* by the worker: bytes of DATA given to TCP or dropped; progress */
@@ -92,5 +93,8 @@ void xy_peer_get(struct xy_peer *peer);
 /* Frees with the last one, after a grace period. Only then is its slot used again: whoever holds a
  * reference may still count in the lane's record. The slot must have been retired before. */
 void xy_peer_put(struct xy_peer *peer);
+/* Puts the reference that keeps it for readers who found it before it was taken out of what they
+ * read: at once it would be theirs to revive. Once in its life, by the router. */
+void xy_peer_put_later(struct xy_peer *peer);
 
 #endif

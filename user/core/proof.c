@@ -38,6 +38,8 @@ void xy_proof_pong(struct xy_connection *connection, const struct xy_frame *fram
 	if (connection->lane) {
 		xy_session_prove(connection->peer->session,
 				 connection->proof[connection->proof_first].sent);
+		if (!xy_outbound_empty(connection))
+			xy_outbound_dirty(connection);
 		if (atomic_load_explicit(&connection->peer->waiting, memory_order_relaxed))
 			xy_notify_room(connection->peer);
 	}

@@ -464,7 +464,7 @@ static bool batch_end(struct xy_loop *loop, void *context)
 			peer->slot.generation = 0;
 		}
 		if (request->kind == XY_REQUEST_DETACH)
-			xy_peer_put(peer); /* that of attach; freed after readers are gone */
+			xy_peer_put_later(peer); /* that of attach */
 		request->task.run = answer_run;
 		xy_loop_post(peer->worker->loop, &request->task);
 	}

@@ -341,8 +341,10 @@ void xy_server_free(struct xy_server *server)
 	if (!server)
 		return;
 	core = &server->core;
-	/* What is deferred still uses the numbers and the slots; who defers must be registered. */
+	/* What is deferred still uses the numbers and the slots, and a peer is deferred twice; who
+	 * defers must be registered. */
 	xy_rcu_register_thread();
+	xy_rcu_barrier();
 	xy_rcu_barrier();
 	xy_rcu_unregister_thread();
 	xy_watchdog_free(server->watchdog);

@@ -122,7 +122,10 @@ static bool has_work(const struct xy_client *client)
 		client->data.tail > 0);
 }
 
-/* Whichever call comes first after it expired, or the descriptor would stay readable. */
+#define NOW 1 /* ns: long past, and so readable at once */
+
+/* Whichever call comes first after it expired, or the descriptor would stay readable. While there is
+ * work it should: a system call for each message would be the price of anything else. */
 static void timer_read(struct xy_client *client)
 {
 	uint64_t expirations;
@@ -135,10 +138,11 @@ static void timer_read(struct xy_client *client)
 
 void xy_client_arm(struct xy_client *client)
 {
-	uint64_t due = has_work(client) ? 1 : xy_client_next_due(client);
+	uint64_t due = has_work(client) ? NOW : xy_client_next_due(client);
 	struct itimerspec at = {0};
 
-	timer_read(client);
+	if (due != NOW)
+		timer_read(client);
 	if (client->fd >= 0) {
 		struct epoll_event event = {.events = interest(client)};
 

@@ -52,9 +52,15 @@ struct xy_target {
 	uint64_t asked;         /* route version for which a flow was asked for; DIRECT: 1 */
 	uint32_t epoch;         /* SYNC epoch (+ 1) in which it was used last */
 	bool refusing; /* DIRECT that waited stall_ms in vain: refused until there is room */
-	/* The member that gets the rest of a fragmented message. Only compared, never followed. */
-	const struct xy_peer *fragment_member;
-	uint64_t fragment_sequence;
+	/* Members that get a message for their groups, until its last fragment. */
+	struct xy_chosen *chosen;
+	uint32_t chosen_count, chosen_capacity;
+	uint64_t chosen_sequence;
+};
+
+struct xy_chosen {
+	const struct xy_peer *peer; /* only compared, never followed */
+	bool given;                 /* it has this frame */
 };
 
 /* A receiver that a publisher waits for. */

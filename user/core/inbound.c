@@ -6,6 +6,7 @@
  * with each receiver once, however many frames it holds.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -36,10 +37,10 @@ static void no_responders(struct xy_connection *connection, const struct xy_fram
 			      "nobody subscribes to this subject");
 }
 
-/* The member with the most room; all fragments of a message go where the first went. */
-static const struct xy_receiver *
-group_choose(const struct xy_deliveries *deliveries, const struct xy_group *group,
-	     struct xy_target *target, const struct xy_frame *frame, const struct xy_peer *sender)
+/* The member with the most room. */
+static const struct xy_receiver *group_best(const struct xy_deliveries *deliveries,
+					    const struct xy_group *group,
+					    const struct xy_peer *sender)
 {
 	const struct xy_receiver *best = NULL;
 	uint64_t best_room = 0;
@@ -50,22 +51,52 @@ group_choose(const struct xy_deliveries *deliveries, const struct xy_group *grou
 
 		if (member->peer == sender && !member->echo)
 			continue;
-		if (frame->fragment && member->peer == target->fragment_member &&
-		    frame->sequence == target->fragment_sequence) {
-			best = member;
-			break;
-		}
 		room = xy_deliveries_room(deliveries, member->peer);
 		if (!best || room > best_room) {
 			best = member;
 			best_room = room;
 		}
 	}
-	if (best && frame->fragments > 1) {
-		target->fragment_member = best->peer;
-		target->fragment_sequence = frame->sequence;
-	}
 	return best;
+}
+
+/* All fragments of a message go to the members that got the first one. */
+static void chosen_begin(struct xy_target *target, const struct xy_frame *frame)
+{
+	if (!frame->fragment || frame->sequence != target->chosen_sequence)
+		target->chosen_count = 0;
+	target->chosen_sequence = frame->sequence;
+	for (uint32_t c = 0; c < target->chosen_count; c++)
+		target->chosen[c].given = false;
+}
+
+/* Of those chosen the one that is in this group, if any: whichever group it was chosen for, it
+ * satisfies this one. */
+static struct xy_chosen *chosen_find(const struct xy_target *target, const struct xy_group *group,
+				     const struct xy_receiver **ret_member)
+{
+	for (uint32_t c = 0; c < target->chosen_count; c++)
+		for (uint32_t m = 0; m < group->members; m++)
+			if (group->member[m].peer == target->chosen[c].peer) {
+				*ret_member = &group->member[m];
+				return &target->chosen[c];
+			}
+	return NULL;
+}
+
+static struct xy_chosen *chosen_add(struct xy_target *target, const struct xy_peer *peer)
+{
+	if (target->chosen_count == target->chosen_capacity) {
+		uint32_t capacity = target->chosen_capacity ? target->chosen_capacity * 2 : 4;
+		void *chosen = realloc(target->chosen, capacity * sizeof(*target->chosen));
+
+		if (!chosen)
+			return NULL;
+		target->chosen = chosen;
+		target->chosen_capacity = capacity;
+	}
+	target->chosen[target->chosen_count] = (struct xy_chosen){.peer = peer};
+	return &target->chosen[target->chosen_count++];
 }
 
 static void run_deliver(struct xy_connection *connection, const struct run *run,
@@ -103,15 +134,27 @@ static void run_end(struct xy_connection *connection, struct run *run, const str
 	for (uint32_t p = 0; p < route->plains; p++)
 		if (route->plain[p].peer != sender || route->plain[p].echo)
 			run_deliver(connection, run, &route->plain[p]);
+	if (route->groups)
+		chosen_begin(run->target, frame);
 	for (uint32_t g = 0; g < route->groups; g++) {
-		const struct xy_receiver *member;
+		const struct xy_group *group = route->group[g];
+		const struct xy_receiver *member = NULL;
+		struct xy_chosen *chosen;
 
-		if (!xy_group_open(route, route->group[g], sender))
+		if (!xy_group_open(route, group, sender))
 			continue;
-		member = group_choose(&connection->worker->deliveries, route->group[g], run->target,
-				      frame, sender);
-		if (member)
-			run_deliver(connection, run, member);
+		chosen = chosen_find(run->target, group, &member);
+		if (!chosen) {
+			member = group_best(&connection->worker->deliveries, group, sender);
+			if (!member)
+				continue;
+			chosen = chosen_add(run->target, member->peer);
+		}
+		if (chosen && chosen->given)
+			continue;
+		run_deliver(connection, run, member);
+		if (chosen)
+			chosen->given = true;
 	}
 	flow_ask(connection, run->target, route);
 	run->frames = 0;

@@ -41,6 +41,7 @@ static void target_free(struct xy_target *target)
 {
 	if (target->peer)
 		xy_peer_put(target->peer);
+	free(target->chosen);
 	free(target);
 }
 

@@ -61,7 +61,6 @@ cleanup() {
 		[[ -d $cgroup ]] && say "run: left behind: $cgroup" >&2 && result=1
 	fi
 	local left
-	rm -f "/run/xylem/$instance.lock" "/run/xylem/$instance-off.lock"
 	for left in "/run/xylem/$instance"* ${pins:+"$pins"}; do
 		# Only a proxy that died leaves them.
 		[[ -e $left ]] && say "run: left behind, removed: $left" >&2 && rm -rf "$left" && result=1

@@ -220,6 +220,8 @@ static int reply_run(int argc, char **argv)
 	xy_progress_start(&reply.progress, false);
 	if (!status)
 		status = reply_serve(&reply);
+	/* That a requester had left before its reply came is no failure of ours. */
+	reply.connect.failed = false;
 	if (!status)
 		status = xy_connect_finish(&reply.connect);
 	/* A signal is how a service ends. */

@@ -127,7 +127,10 @@ static int sub_receive(struct sub *sub)
 		    xy_connect_wait(&sub->connect, fileno(sub->output.file), 0, wait_ms))
 			sub->written = -EPIPE;
 	}
-	return XY_CMD_OK;
+	/* Without --count a signal is how it ends well. */
+	return sub->count && sub->progress.messages < sub->count && xy_stop_wanted()
+		       ? XY_CMD_SIGNALLED
+		       : XY_CMD_OK;
 }
 
 static int sub_run(int argc, char **argv)

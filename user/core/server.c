@@ -41,9 +41,10 @@ struct xy_server {
 	struct xy_timer drain;
 	uint64_t drain_end_ms;
 	bool started;
-	sigset_t blocked;
+	sigset_t ending; /* SIGTERM and SIGINT: blocked for good, read by the main loop */
 	char instance[XY_INSTANCE_MAX + 1];
-	int lock;
+	char lock_path[256];
+	int lock; /* -1 = not ours */
 };
 
 /* ---- names and limits ---------------------------------------------------------------------------
@@ -67,10 +68,34 @@ static void instance_default(struct xy_server *server)
 		snprintf(server->instance, sizeof(server->instance), "unix-%d", (int)getpid());
 }
 
+/* Its file goes with its owner, so that what was locked may be a file that nobody else can find any
+ * more: then once more. */
+static int lock_take(struct xy_server *server)
+{
+	struct stat locked, named;
+	int error, fd;
+
+	for (;;) {
+		fd = open(server->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (fd < 0)
+			return -errno;
+		if (flock(fd, LOCK_EX | LOCK_NB) || fstat(fd, &locked)) {
+			error = -errno;
+			close(fd);
+			return error;
+		}
+		if (stat(server->lock_path, &named) == 0 && named.st_ino == locked.st_ino)
+			break;
+		close(fd);
+	}
+	server->lock = fd;
+	return 0;
+}
+
 /* The lock says which instances live: their pins and sockets are theirs. */
 static enum xy_exit instance_take(struct xy_server *server, const char *wanted)
 {
-	char directory[128], path[256];
+	char directory[128];
 	int error;
 
 	if (!wanted) {
@@ -90,15 +115,16 @@ static enum xy_exit instance_take(struct xy_server *server, const char *wanted)
 		       xy_log_quoted(strerror(-error)));
 		return XY_EXIT_FAILURE;
 	}
-	snprintf(path, sizeof(path), "%s/%s.lock", directory, server->instance);
-	server->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (server->lock < 0 || flock(server->lock, LOCK_EX | LOCK_NB)) {
+	snprintf(server->lock_path, sizeof(server->lock_path), "%s/%s.lock", directory,
+		 server->instance);
+	error = lock_take(server);
+	if (error) {
 		xy_log(XY_LOG_ERROR, "start-failed",
 		       "option=--instance value=%s why=%s remedy=\"choose another name, or stop "
 		       "the proxy that has it\"",
 		       server->instance,
-		       xy_log_quoted(errno == EWOULDBLOCK ? "a live proxy has this name"
-							  : strerror(errno)));
+		       xy_log_quoted(error == -EWOULDBLOCK ? "a live proxy has this name"
+							   : strerror(-error)));
 		return XY_EXIT_USAGE;
 	}
 	server->core.instance = server->instance;
@@ -173,7 +199,8 @@ static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server
 		       xy_kernel_slots(core->kernel), xy_kernel_flows(core->kernel));
 		return XY_EXIT_OK;
 	}
-	/* A directory that was named must be right, whatever the path. */
+	/* A directory that was named must be right, also where no lanes would be no reason to stop.
+	 */
 	if (options->cgroup && (error == -ENOENT || error == -ENOTDIR || error == -EINVAL)) {
 		xy_log(XY_LOG_ERROR, "start-failed", "option=--cgroup value=%s why=%s",
 		       xy_log_quoted(options->cgroup), xy_log_quoted(core->kernel_why));
@@ -273,16 +300,8 @@ err_log:
 
 static int signals_open(struct xy_server *server)
 {
-	sigset_t set;
-	int fd;
+	int fd = signalfd(-1, &server->ending, SFD_CLOEXEC | SFD_NONBLOCK);
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	/* Before any thread starts, so that all of them inherit it. */
-	pthread_sigmask(SIG_BLOCK, &set, &server->blocked);
-	signal(SIGPIPE, SIG_IGN);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
 	server->signals = (struct xy_watch){.fd = fd, .name = "signals", .ready = signal_ready};
@@ -301,6 +320,13 @@ enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_se
 	}
 	server->lock = -1;
 	server->signals.fd = -1;
+	/* Before there is anything that a signal could leave behind, and before any thread starts,
+	 * so that all of them inherit it. */
+	sigemptyset(&server->ending);
+	sigaddset(&server->ending, SIGTERM);
+	sigaddset(&server->ending, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &server->ending, NULL);
+	signal(SIGPIPE, SIG_IGN);
 	server->core.started_ms = xy_clock_ms();
 	server->drain = (struct xy_timer){.name = "drain", .expired = drain_look};
 	if (limits_set(&server->core, options))
@@ -356,12 +382,12 @@ void xy_server_free(struct xy_server *server)
 	xy_kernel_close(core->kernel);
 	xy_numbers_free(core->numbers);
 	xy_loop_free(server->loop);
-	if (server->signals.fd >= 0) {
+	if (server->signals.fd >= 0)
 		close(server->signals.fd);
-		pthread_sigmask(SIG_SETMASK, &server->blocked, NULL);
-	}
-	if (server->lock >= 0)
+	if (server->lock >= 0) {
+		unlink(server->lock_path); /* while it is still ours: see lock_take() */
 		close(server->lock);
+	}
 	free(server);
 }
 

@@ -2,7 +2,8 @@
 /*
  * The proxy as one object: acceptor, workers, router and the kernel side, made and ended together.
  *
- * One thread, main's, calls all of this; it owns the process's signals while xy_server_wait() runs.
+ * One thread, main's, calls all of this; SIGTERM and SIGINT of the process are its own from
+ * xy_server_new() on, and stay blocked.
  * What goes wrong before the proxy runs is logged here and told as an exit status for the shell.
  */
 #ifndef XY_CORE_SERVER_H

@@ -27,7 +27,7 @@
 
 #define TURNS      9
 #define TRIPS      600 /* of a turn */
-#define WARM_TRIPS 100  /* of these, not counted */
+#define WARM_TRIPS 100 /* of these, not counted */
 #define WAYS_MAX   8
 #define SIZE_MAX_  16384
 

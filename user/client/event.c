@@ -124,8 +124,8 @@ static bool has_work(const struct xy_client *client)
 
 #define NOW 1 /* ns: long past, and so readable at once */
 
-/* Whichever call comes first after it expired, or the descriptor would stay readable. While there is
- * work it should: a system call for each message would be the price of anything else. */
+/* Whichever call comes first after it expired, or the descriptor would stay readable. While there
+ * is work it should: a system call for each message would be the price of anything else. */
 static void timer_read(struct xy_client *client)
 {
 	uint64_t expirations;

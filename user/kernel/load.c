@@ -112,8 +112,8 @@ static void explain(int error, char *why, size_t why_size)
 	else if (error == -ENOMEM)
 		advice = "; give it more memory or fewer slots and flows";
 	/* The advice first: what libbpf says is long and cut off. */
-	xy_why(why, why_size, "kernel programs cannot be loaded: %s%s%s%s", strerror(-error), advice,
-	       libbpf_said[0] ? "; " : "", libbpf_said);
+	xy_why(why, why_size, "kernel programs cannot be loaded: %s%s%s%s", strerror(-error),
+	       advice, libbpf_said[0] ? "; " : "", libbpf_said);
 }
 
 int xy_load(const struct xy_kernel_options *options, struct xylem_bpf **ret_bpf, char *why,

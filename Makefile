@@ -157,6 +157,7 @@ install: all
 	ln -sf $(LIB_SO) $(DESTDIR)$(LIBDIR)/libxylem.so
 	install -m 644 include/xylem/*.h $(DESTDIR)$(INCLUDEDIR)/xylem/
 	install -m 644 $(BUILD)/xylem.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
+	@[ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 clean:
 	rm -rf $(BUILD)

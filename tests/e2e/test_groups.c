@@ -8,8 +8,8 @@
 #define MESSAGES  60
 #define FRAGMENTS 4
 
-/* Reads everything that has come; counts each fragment of each message. Returns how many. */
-static unsigned collect(struct raw *raw, uint8_t had[MESSAGES + 1][FRAGMENTS])
+/* Reads up to the answer to a PING; counts each fragment of each message. Returns how many. */
+static unsigned collect_once(struct raw *raw, uint8_t had[MESSAGES + 1][FRAGMENTS])
 {
 	unsigned total = 0;
 
@@ -25,6 +25,15 @@ static unsigned collect(struct raw *raw, uint8_t had[MESSAGES + 1][FRAGMENTS])
 		total++;
 	}
 	return total;
+}
+
+/* Everything that was handed on before. A PONG goes before DATA that is taken over in the same turn
+ * of the loop, so that only the second one is behind all of it. */
+static unsigned collect(struct raw *raw, uint8_t had[MESSAGES + 1][FRAGMENTS])
+{
+	unsigned total = collect_once(raw, had);
+
+	return total + collect_once(raw, had);
 }
 
 static void publish(struct raw *publisher, const char *subject, uint16_t fragments)

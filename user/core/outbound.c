@@ -21,9 +21,10 @@
 #define RETRY_MS    5 /* between looks at a lane that has no room, or no memory */
 
 /* More than a client's send buffer and the proxy's receive buffer hold together. */
-/* More than a client's send buffer and our receive buffer hold. */
 #define UNPROVEN_HELD (8u << 20)
-/* Between looks at a lane that has no room, or no memory. */
+
+/* ---- control frames ---------------------------------------------------------------------------
+ */
 
 int xy_control_send(struct xy_connection *connection, const struct xy_frame *frame,
 		    const void *payload, size_t length)

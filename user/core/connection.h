@@ -167,8 +167,8 @@ int xy_control_send(struct xy_connection *connection, const struct xy_frame *fra
 		    const void *payload, size_t length);
 void xy_error_send(struct xy_connection *connection, enum xy_error error,
 		   const struct xy_frame *cause, const char *message);
-void xy_outbound_deliver(struct xy_connection *connection, struct xy_chain *chain, uint32_t frames,
-			 enum xy_delivery_policy policy);
+void xy_outbound_deliver(struct xy_connection *connection, struct xy_peer *sender,
+			 struct xy_chain *chain, uint32_t frames, enum xy_delivery_policy policy);
 void xy_outbound_binding(struct xy_connection *connection); /* one was just sent */
 void xy_outbound_dirty(struct xy_connection *connection);   /* to be sent at the end of the turn */
 void xy_outbound_send(struct xy_connection *connection);

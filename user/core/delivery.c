@@ -11,7 +11,7 @@
 /* A share on its way to another worker. Bound to that loop: it must not be given to another. */
 struct parcel {
 	struct xy_task task;
-	struct xy_peer *peer; /* one reference */
+	struct xy_peer *peer, *sender; /* one reference each */
 	struct xy_chain chain;
 	uint32_t frames;
 	enum xy_delivery_policy policy;
@@ -58,15 +58,17 @@ static void parcel_run(struct xy_task *task)
 	struct xy_peer *peer = parcel->peer;
 
 	if (peer->connection)
-		xy_outbound_deliver(peer->connection, &parcel->chain, parcel->frames,
-				    parcel->policy);
+		xy_outbound_deliver(peer->connection, parcel->sender, &parcel->chain,
+				    parcel->frames, parcel->policy);
 	else
 		delivery_lost(peer->worker, peer, &parcel->chain, parcel->frames);
 	xy_peer_put(peer);
+	xy_peer_put(parcel->sender);
 	free(parcel);
 }
 
-static void delivery_hand_on(struct xy_worker *worker, struct xy_delivery *delivery)
+static void delivery_hand_on(struct xy_worker *worker, struct xy_peer *sender,
+			     struct xy_delivery *delivery)
 {
 	struct xy_peer *peer = delivery->peer;
 	struct parcel *parcel;
@@ -74,8 +76,8 @@ static void delivery_hand_on(struct xy_worker *worker, struct xy_delivery *deliv
 	delivery_count(peer, delivery->chain.length, delivery->frames);
 	if (peer->worker == worker) {
 		if (peer->connection)
-			xy_outbound_deliver(peer->connection, &delivery->chain, delivery->frames,
-					    delivery->policy);
+			xy_outbound_deliver(peer->connection, sender, &delivery->chain,
+					    delivery->frames, delivery->policy);
 		else
 			delivery_lost(worker, peer, &delivery->chain, delivery->frames);
 		return;
@@ -87,10 +89,12 @@ static void delivery_hand_on(struct xy_worker *worker, struct xy_delivery *deliv
 	}
 	parcel->task = (struct xy_task){.name = "deliver", .run = parcel_run};
 	parcel->peer = peer;
+	parcel->sender = sender;
 	parcel->frames = delivery->frames;
 	parcel->policy = delivery->policy;
 	xy_chain_move(&parcel->chain, &delivery->chain);
 	xy_peer_get(peer);
+	xy_peer_get(sender);
 	xy_loop_post(peer->worker->loop, &parcel->task);
 }
 
@@ -158,7 +162,7 @@ void xy_deliver_flush(struct xy_worker *worker, struct xy_connection *sender)
 		deliveries->of_peer[peer->number] = 0;
 		if (!delivery->frames)
 			continue;
-		delivery_hand_on(worker, delivery);
+		delivery_hand_on(worker, sender->peer, delivery);
 		if (direct ? xy_peer_direct_full(peer)
 			   : delivery->policy == XY_DELIVER_BLOCK && xy_peer_crowded(peer))
 			xy_brake_crowded(sender, peer, direct);

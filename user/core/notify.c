@@ -12,6 +12,7 @@ enum note {
 	NOTE_BRAKE = 1 << 0,
 	NOTE_PROVE = 1 << 1,
 	NOTE_SLOW = 1 << 2,
+	NOTE_TOO_LATE = 1 << 3,
 };
 
 struct message {
@@ -40,6 +41,9 @@ static void notes_run(struct xy_task *task)
 			xy_connection_fail(connection, XY_E_SLOW_CONSUMER, NULL,
 					   "consumed nothing while a publisher waited");
 		}
+		if (notes & NOTE_TOO_LATE)
+			xy_connection_fail(connection, XY_E_SHUTTING_DOWN, NULL,
+					   "a receiver of its DATA has been told GOODBYE");
 	}
 	xy_peer_put(peer);
 }
@@ -66,6 +70,11 @@ void xy_notify_prove(struct xy_peer *receiver)
 void xy_notify_slow(struct xy_peer *receiver)
 {
 	note(receiver, NOTE_SLOW);
+}
+
+void xy_notify_too_late(struct xy_peer *sender)
+{
+	note(sender, NOTE_TOO_LATE);
 }
 
 void xy_notify_room(struct xy_peer *receiver)

@@ -21,6 +21,8 @@ void xy_notify_brake(struct xy_peer *sender);
 void xy_notify_prove(struct xy_peer *receiver);
 /* No progress while somebody waited: close it with slow-consumer. Any thread. */
 void xy_notify_slow(struct xy_peer *receiver);
+/* DATA of this sender met a receiver that has been told GOODBYE. Any thread. */
+void xy_notify_too_late(struct xy_peer *sender);
 /* Somebody made room: workers whose publishers wait should look again. Any thread. */
 void xy_notify_room(struct xy_peer *receiver);
 

@@ -187,8 +187,8 @@ static bool drop_oldest(struct xy_connection *connection, size_t room)
 	return true;
 }
 
-void xy_outbound_deliver(struct xy_connection *connection, struct xy_chain *chain, uint32_t frames,
-			 enum xy_delivery_policy policy)
+void xy_outbound_deliver(struct xy_connection *connection, struct xy_peer *sender,
+			 struct xy_chain *chain, uint32_t frames, enum xy_delivery_policy policy)
 {
 	size_t bytes = chain->length, held = xy_pipe_length(connection->data);
 	bool full = held >= XY_BUFFER_PAUSE;
@@ -197,6 +197,9 @@ void xy_outbound_deliver(struct xy_connection *connection, struct xy_chain *chai
 		xy_chain_clear(chain, connection->worker->pool);
 		data_gone(connection, bytes, frames);
 		xy_count(connection->worker->core, XY_COUNT_GONE, frames);
+		/* Posted before its sender could know: nothing ends in silence. */
+		if (connection->draining && connection->goodbye_sent)
+			xy_notify_too_late(sender);
 		return;
 	}
 	if (full && policy == XY_DELIVER_DROP_OLDEST)

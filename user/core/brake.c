@@ -14,6 +14,9 @@
 #include "core/notify.h"
 #include "kernel/session.h"
 
+/* What a fresh proof is worth waiting for: without one DATA goes the slow path. It may be late for
+ * reasons that are not the receiver's, so that nobody is closed for it. */
+#define PROOF_MS       50
 #define LOOK_AGAIN_MS  5     /* progress on lanes may wake nobody here */
 #define WATCH_GAP_MS   100   /* nobody looked for so long: the stall watch starts afresh */
 #define THRESHOLD_LAST 65536 /* of frames kept off the lane before a SYNC is worth it */
@@ -86,6 +89,12 @@ static bool stalled(struct xy_peer *peer, uint64_t now)
 	return now >= since + atomic_load_explicit(&peer->stall_ms, memory_order_relaxed);
 }
 
+/* Whether a publisher need not wait for it now. */
+static bool is_ready(const struct xy_peer *peer)
+{
+	return xy_peer_has_room(peer, xy_peer_progress(peer)) && xy_peer_proven(peer);
+}
+
 /* True when this wait is over. */
 static bool wait_over(struct xy_connection *connection, const struct xy_wait *wait, uint64_t now)
 {
@@ -94,11 +103,11 @@ static bool wait_over(struct xy_connection *connection, const struct xy_wait *wa
 	/* First the bit, then the look: room made in between wakes us. */
 	atomic_fetch_or_explicit(&wait->peer->waiting, 1ull << connection->worker->index,
 				 memory_order_seq_cst);
-	if (xy_peer_has_room(wait->peer, wait->progress))
-		return true;
-	/* Only an answered PING can end this one, and a mark may have gone by unreported. */
-	if (wait->peer->session && xy_session_unproven(wait->peer->session) > wait->peer->window)
+	/* Only an answered PING proves, and a mark may have gone by unreported. */
+	if (!xy_peer_proven(wait->peer))
 		xy_notify_prove(wait->peer);
+	if (xy_peer_has_room(wait->peer, wait->progress))
+		return xy_peer_proven(wait->peer) || now - wait->since_ms >= PROOF_MS;
 	if (!wait->direct) {
 		if (stalled(wait->peer, now))
 			xy_notify_slow(wait->peer);
@@ -189,8 +198,7 @@ static void sync_wait_group(struct xy_connection *connection, const struct xy_gr
 {
 	for (uint32_t m = 0; m < group->members; m++)
 		if (group->member[m].overflow != XY_OVERFLOW_BLOCK ||
-		    xy_peer_has_room(group->member[m].peer,
-				     xy_peer_progress(group->member[m].peer)))
+		    is_ready(group->member[m].peer))
 			return;
 	for (uint32_t m = 0; m < group->members; m++)
 		wait_add(connection, group->member[m].peer, number, false);
@@ -202,8 +210,7 @@ static void sync_wait_topic(struct xy_connection *connection, const struct xy_ro
 	for (uint32_t p = 0; p < route->plains; p++) {
 		struct xy_peer *peer = route->plain[p].peer;
 
-		if (route->plain[p].overflow == XY_OVERFLOW_BLOCK &&
-		    !xy_peer_has_room(peer, xy_peer_progress(peer)))
+		if (route->plain[p].overflow == XY_OVERFLOW_BLOCK && !is_ready(peer))
 			wait_add(connection, peer, 0, false);
 	}
 	for (uint32_t g = 0; g < route->groups; g++)
@@ -226,7 +233,7 @@ static void sync_waits(struct xy_connection *connection)
 			continue;
 		if (target->kind == XY_FLOW_TOPIC)
 			sync_wait_topic(connection, xy_topic_route(target->topic), &numbers);
-		else if (!xy_peer_has_room(target->peer, xy_peer_progress(target->peer)))
+		else if (!is_ready(target->peer))
 			wait_add(connection, target->peer, 0, true);
 	}
 }

@@ -362,8 +362,9 @@ static void outbound_lane(struct xy_connection *connection)
 
 	if (done && announced(connection))
 		done = lane_send(connection, connection->data, lane_room(connection, 0));
-	/* Nobody else may ask, once the router has forgotten it. */
-	if (!done && connection->state < XY_CONNECTION_LINGER && !connection->proofs &&
+	/* In step with what goes, whenever the marks are reported; and nobody else may ask, once
+	 * the router has forgotten it. */
+	if (connection->state < XY_CONNECTION_LINGER && !connection->proofs &&
 	    xy_session_unproven(connection->peer->session) > connection->peer->window)
 		xy_proof_ask(connection);
 	/* Acks that ride on redirected DATA wake nobody here, so that a look by timer is needed. */

@@ -143,6 +143,15 @@ bool xy_peer_direct_full(const struct xy_peer *peer)
 	return atomic_load_explicit(&peer->pending, memory_order_relaxed) >= XY_BUFFER_PAUSE / 2;
 }
 
+bool xy_peer_proven(const struct xy_peer *peer)
+{
+	/* The PONG of one whose input is held lies behind its DATA: if two such waited for each
+	 * other, neither would end. */
+	return !peer->session || atomic_load_explicit(&peer->closed, memory_order_acquire) ||
+	       atomic_load_explicit(&peer->held, memory_order_relaxed) ||
+	       xy_session_unproven(peer->session) <= peer->window + peer->window / 2;
+}
+
 bool xy_peer_has_room(const struct xy_peer *peer, uint64_t progress)
 {
 	uint64_t pending;
@@ -154,12 +163,6 @@ bool xy_peer_has_room(const struct xy_peer *peer, uint64_t progress)
 		return false;
 	if (!peer->session)
 		return true;
-	/* Half a window more must fit into the two that may be unproven. But the PONG of one whose
-	 * input is held lies behind its DATA: if two such waited for each other, neither would end.
-	 */
-	if (!atomic_load_explicit(&peer->held, memory_order_relaxed) &&
-	    xy_session_unproven(peer->session) > peer->window + peer->window / 2)
-		return false;
 	/* While the proxy holds something for it, nothing is redirected past that. */
 	return (pending == 0 && xy_session_outstanding(peer->session) <= peer->window / 2) ||
 	       xy_session_acked(peer->session) - progress >= peer->window / 2;

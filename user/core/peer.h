@@ -88,6 +88,8 @@ uint64_t xy_peer_room(const struct xy_peer *peer);     /* bytes; to choose a gro
 bool xy_peer_crowded(const struct xy_peer *peer);
 bool xy_peer_direct_full(const struct xy_peer *peer); /* DIRECT may fill half of the buffer */
 bool xy_peer_has_room(const struct xy_peer *peer, uint64_t progress);
+/* Whether half a window more fits into the two that may be unproven. */
+bool xy_peer_proven(const struct xy_peer *peer);
 
 void xy_peer_get(struct xy_peer *peer);
 /* Frees with the last one, after a grace period. Only then is its slot used again: whoever holds a

@@ -127,6 +127,11 @@ check: deps
 	@$(MAKE) --no-print-directory all tests
 	@BUILD=$(BUILD) scripts/check.sh $(LEVELS)
 
+# Tests that cannot fail prove nothing: each mutant must turn its test red (see the script).
+.PHONY: mutants
+mutants: all | $(BUILD)/.packages-check
+	@BUILD=$(BUILD) scripts/mutants.sh $(MUTANT)
+
 # ---- the rest ----------------------------------------------------------------------------------
 .PHONY: deps run lint tidy format install clean help
 deps:
@@ -140,6 +145,7 @@ lint:
 	@scripts/deps.sh check lint
 	@scripts/lint-includes.sh
 	@scripts/lint-spdx.sh
+	@scripts/mutants.sh --check
 	@$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED) && echo "format: $(words $(FORMATTED)) files"
 format:
 	$(CLANG_FORMAT) -i $(FORMATTED)
@@ -167,13 +173,15 @@ help:
 	@echo 'make run           installs what is missing, builds, and shows it working'
 	@echo 'make check         installs what is missing, builds, and runs every test'
 	@echo 'make check-unit    one level by itself; also check-kernel, check-e2e (root)'
+	@echo 'make mutants       breaks the product in many small ways and expects red tests; MUTANT=name: one'
 	@echo 'make deps          installs the packages that are missing (root)'
 	@echo 'make install       honours PREFIX ($(PREFIX)) and DESTDIR'
-	@echo 'make lint          include directions, licences, format; make format repairs the latter'
+	@echo 'make lint          include directions, licences, mutants, format; make format repairs the latter'
 	@echo 'make tidy          clang-tidy'
 	@echo 'make clean         removes $(BUILD)/'
 	@echo 'Variables: BUILD, CC, CLANG, OPT, CFLAGS, LDFLAGS, SANITIZE (-fsanitize=address,undefined),'
-	@echo '           CHECK_ONLY (part of a test name), JOBS (tests at a time), CHECK_SKIPS=forbid'
+	@echo '           CHECK_ONLY (part of a test name), JOBS (tests at a time), CHECK_SKIPS=forbid,'
+	@echo '           XY_TEST_FILTER (one test function of a test program)'
 
 .SECONDARY:
 -include $(OBJ_all:.o=.d) $(wildcard $(BUILD)/obj/tests/*/*.d)

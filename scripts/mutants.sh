@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Proves that tests can fail: breaks the product in many small ways, and expects red each time.
+#
+#   scripts/mutants.sh [NAME…]    runs these mutants, or all
+#   scripts/mutants.sh --check    only looks: headers, named tests, does every patch apply?
+#
+# A mutant is tests/mutants/NAME.patch: header lines, an empty line, a small `git diff`:
+#
+#   Breaks: one sentence that says which mechanism is disabled
+#   Red: LEVEL/PROGRAM [TEST FUNCTION]
+#
+# Each gets a copy of the tree (without what git ignores) and of the build directory (with its
+# timestamps, so that only what the patch touches is built again), and its test program must fail
+# there within $MUTANT_TIMEOUT seconds (120); running longer counts as red, crashing too.
+#
+# Environment: BUILD (build; already built), JOBS (2).
+# Prints TAP, and last: N killed, M alive. "Alive" are also patches that do not apply or build.
+set -uo pipefail
+
+cd "$(dirname "$0")/.." || exit 1
+top=$PWD
+BUILD=${BUILD:-build}
+JOBS=${JOBS:-2}
+patches=tests/mutants
+
+# Everything from the first "diff" on is the patch's own.
+header() {
+	sed -n -e '/^diff /q' -e "s/^$2: *//p" "$1"
+}
+
+# Prints what is wrong with a patch file.
+complaints() {
+	local patch=$1 program function source
+	[[ $(header "$patch" Breaks | wc -l) == 1 ]] || echo "$patch: one line 'Breaks: …' is needed"
+	[[ $(header "$patch" Red | wc -l) == 1 ]] || echo "$patch: one line 'Red: LEVEL/PROGRAM [TEST]' is needed"
+	read -r program function <<<"$(header "$patch" Red)"
+	source=tests/$program.c
+	if [[ ! -f $source ]]; then
+		echo "$patch: there is no $source"
+	elif [[ -n $function ]] && ! grep -qw -- "$function" "$source"; then
+		echo "$patch: there is no test $function in $source"
+	fi
+	git apply --check "$patch" 2>&1 || echo "$patch: does not apply"
+}
+
+if [[ ${1:-} == --check ]]; then
+	found=0 bad=0
+	for patch in "$patches"/*.patch; do
+		[[ -e $patch ]] || continue
+		found=$((found + 1))
+		complaint=$(complaints "$patch")
+		[[ -z $complaint ]] || { echo "$complaint" >&2 && bad=1; }
+	done
+	[[ $bad == 0 ]] && echo "mutants: $found patches apply"
+	exit "$bad"
+fi
+
+[[ $BUILD != /* ]] || { echo "mutants: BUILD must be relative to the tree, not $BUILD" >&2 && exit 2; }
+[[ -x $BUILD/xylem ]] || { echo "mutants: $BUILD/xylem is not built" >&2 && exit 2; }
+names=("$@")
+if [[ $# == 0 ]]; then
+	mapfile -t names < <(find "$patches" -name '*.patch' -printf '%f\n' | sed 's/\.patch$//' | sort)
+fi
+
+work=$top/$BUILD/mutants
+rm -rf "$work"
+mkdir -p "$work" || exit 1
+trap 'trap - INT TERM; kill -- $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
+
+# The tree and the build, without the test programs: those are linked anew.
+copy_tree() {
+	mkdir -p "$1/$BUILD" &&
+		git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - | tar -x -C "$1" &&
+		tar -c -C "$BUILD" --exclude=./mutants --exclude=./fuzz --exclude=./tests . |
+		tar -x -C "$1/$BUILD"
+}
+
+# Prints how the mutant ended: "red", or what is wrong.
+verdict() {
+	local patch=$top/$patches/$1.patch copy=$work/$1 program function status=0
+	[[ -f $patch ]] || { echo "there is no $patches/$1.patch" && return; }
+	read -r program function <<<"$(header "$patch" Red)"
+	copy_tree "$copy" >"$copy.log" 2>&1 || { echo "cannot be copied" && return; }
+	cd "$copy" || exit
+	# Not taken for a directory of the repository that it lies in: git would skip every file.
+	GIT_CEILING_DIRECTORIES=$work git apply "$patch" >>"$copy.log" 2>&1 ||
+		{ echo "does not apply" && return; }
+	make BUILD="$BUILD" "$BUILD/xylem" "$BUILD/tests/$program" >>"$copy.log" 2>&1 ||
+		{ echo "does not build" && return; }
+	XYLEM=$copy/$BUILD/xylem XY_BUILD=$copy/$BUILD XY_TEST_FILTER=$function CMOCKA_MESSAGE_OUTPUT=TAP \
+		timeout -k 5 "${MUTANT_TIMEOUT:-120}" "$BUILD/tests/$program" >"$copy.tap" 2>>"$copy.log" </dev/null ||
+		status=$?
+	if [[ $status != 0 ]]; then
+		echo red
+	elif grep -q '^ok ' "$copy.tap"; then
+		echo "survives: the test is green"
+	else
+		echo "no test ran"
+	fi
+}
+
+run_one() {
+	local start=$SECONDS
+	verdict "$1" >"$work/$1.verdict"
+	echo "$((SECONDS - start))" >"$work/$1.seconds"
+	rm -rf "${work:?}/$1"
+}
+
+for name in "${names[@]}"; do
+	while (($(jobs -rp | wc -l) >= JOBS)); do
+		wait -n
+	done
+	run_one "$name" &
+done
+wait
+
+killed=0 alive=0 number=0
+echo "1..${#names[@]}"
+for name in "${names[@]}"; do
+	number=$((number + 1)) end=$(cat "$work/$name.verdict")
+	what="$name: ${end:-died} ($(header "$patches/$name.patch" Red 2>/dev/null), $(cat "$work/$name.seconds") s)"
+	if [[ $end == red ]]; then
+		killed=$((killed + 1))
+		echo "ok $number - $what"
+	else
+		alive=$((alive + 1))
+		echo "not ok $number - $what"
+		tail -n 15 "$work/$name.log" 2>/dev/null | sed 's/^/# /'
+	fi
+done
+echo "$killed killed, $alive alive"
+[[ $alive == 0 ]]

@@ -234,12 +234,12 @@ static void peers_reclaim(void)
 static void attach(unsigned p)
 {
 	struct xy_peer *peer;
-	int error = xy_peer_new(&core, &peer);
+	int error = xy_peer_new(&core, "peer", &peer);
 
 	/* Numbers come back when those who went are free. */
 	if (error == -ENOSPC) {
 		peers_reclaim();
-		error = xy_peer_new(&core, &peer);
+		error = xy_peer_new(&core, "peer", &peer);
 	}
 	assert_int_equal(error, 0);
 	assert_int_equal(xy_random_id(&peer->endpoint), 0);
@@ -284,12 +284,12 @@ static void subscribe(unsigned p, unsigned w)
 	struct xy_request *request = request_of(XY_REQUEST_SUBSCRIBE, p);
 	int failing;
 
-	snprintf(request->subscribe.subject, sizeof(request->subscribe.subject), "%s",
+	snprintf(request->subscribe->subject, sizeof(request->subscribe->subject), "%s",
 		 wish.pattern);
-	snprintf(request->subscribe.group, sizeof(request->subscribe.group), "%s", wish.group);
-	request->subscribe.overflow = wish.overflow;
-	request->subscribe.echo = wish.echo;
-	request->subscribe.stall_ms = XY_STALL_MS_DEFAULT;
+	snprintf(request->subscribe->group, sizeof(request->subscribe->group), "%s", wish.group);
+	request->subscribe->overflow = wish.overflow;
+	request->subscribe->echo = wish.echo;
+	request->subscribe->stall_ms = XY_STALL_MS_DEFAULT;
 	failing = fail_in = chance(8) == 0 ? 1 + (int)chance(3) : 0;
 	ask(request);
 	if (failing && fail_in == 0) {
@@ -335,7 +335,8 @@ static void declare(unsigned p, unsigned t)
 	struct xy_request *request = request_of(XY_REQUEST_DECLARE, p);
 	struct xy_topic *known = topics[t];
 
-	snprintf(request->subscribe.subject, sizeof(request->subscribe.subject), "%s", subjects[t]);
+	snprintf(request->subscribe->subject, sizeof(request->subscribe->subject), "%s",
+		 subjects[t]);
 	ask(request);
 	assert_int_equal(request->error, XY_ERROR_NONE);
 	assert_int_equal(request->id, request->topic->id);
@@ -569,14 +570,14 @@ static void test_limits_are_kept_and_told(void **state)
 	for (unsigned t = 0; t < TOPICS; t++)
 		declare(0, t);
 	request = request_of(XY_REQUEST_DECLARE, 0);
-	snprintf(request->subscribe.subject, sizeof(request->subscribe.subject), "one.more");
+	snprintf(request->subscribe->subject, sizeof(request->subscribe->subject), "one.more");
 	assert_int_equal(ask(request)->error, XY_E_OVERLOADED);
 	xy_request_free(request);
 	for (unsigned w = 0; w < SUBSCRIPTIONS; w++)
 		while (wishes[w].peer == NULL)
 			subscribe(0, w);
 	request = request_of(XY_REQUEST_SUBSCRIBE, 0);
-	snprintf(request->subscribe.subject, sizeof(request->subscribe.subject), ">");
+	snprintf(request->subscribe->subject, sizeof(request->subscribe->subject), ">");
 	assert_int_equal(ask(request)->error, XY_E_OVERLOADED);
 	xy_request_free(request);
 	check_all();

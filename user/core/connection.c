@@ -148,12 +148,12 @@ void xy_connection_free(struct xy_connection *connection)
 	xy_pipe_free(connection->in);
 	xy_pipe_free(connection->control);
 	xy_pipe_free(connection->data);
+	free(connection->proof);
 	xy_peer_put(connection->peer);
 	free(connection);
 }
 
-void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, bool is_unix,
-			const char *address)
+void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, bool is_unix)
 {
 	struct xy_connection *connection = calloc(1, sizeof(*connection));
 	struct xy_request *farewell = xy_request_farewell(peer);
@@ -168,7 +168,6 @@ void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, 
 	connection->farewell = farewell;
 	connection->sync_threshold = XY_SYNC_THRESHOLD;
 	connection->heard_ms = xy_loop_now_ms(worker->loop);
-	snprintf(connection->address, sizeof(connection->address), "%s", address);
 	connection->watch = (struct xy_watch){.fd = fd, .name = "connection", .ready = ready};
 	connection->timer = (struct xy_timer){.name = "heartbeat", .expired = timer_expired};
 	connection->retry = (struct xy_timer){.name = "retry", .expired = retry_expired};

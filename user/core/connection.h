@@ -118,7 +118,7 @@ struct xy_connection {
 	struct xy_wait *waits;
 	uint32_t wait_count, wait_capacity;
 
-	struct xy_proof proof[XY_PROOFS_MAX];
+	struct xy_proof *proof; /* a ring of XY_PROOFS_MAX while any is outstanding, else NULL */
 	uint32_t proofs, proof_first;
 
 	struct xy_timer timer; /* heartbeat; in LEAVING and LINGER the end */
@@ -130,13 +130,11 @@ struct xy_connection {
 
 	uint64_t frames_in, bytes_in, frames_out, bytes_out, dropped;
 	uint32_t topics, subscriptions;
-	char address[64];
 };
 
 /* Takes over an accepted, greeted socket; called by the acceptor's task on the worker. On failure
  * the descriptor is closed. peer->connection is set here. */
-void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, bool is_unix,
-			const char *address);
+void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, bool is_unix);
 /* At once, without a word. Idempotent; the memory goes when the turn is over. */
 void xy_connection_close(struct xy_connection *connection, const char *why);
 /* Says why, then lingers until the client closes or two seconds are over. `cause` may be NULL. */

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "core/peer.h"
+#include "proto/json.h"
 #include <xylem/pipe.h>
 
 struct xy_worker;

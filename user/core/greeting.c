@@ -148,15 +148,13 @@ struct handover {
 	struct xy_peer *peer;
 	int fd;
 	bool is_unix;
-	char address[XY_ADDRESS_TEXT_SIZE];
 };
 
 static void handover_run(struct xy_task *task)
 {
 	struct handover *handover = xy_container_of(task, struct handover, task);
 
-	xy_connection_open(handover->peer->worker, handover->peer, handover->fd, handover->is_unix,
-			   handover->address);
+	xy_connection_open(handover->peer->worker, handover->peer, handover->fd, handover->is_unix);
 	free(handover);
 }
 
@@ -165,7 +163,7 @@ static int peer_make(const struct greeting *greeting, const struct xy_hello *hel
 {
 	struct xy_core *core = greeting->greetings->core;
 	struct xy_peer *peer;
-	int error = xy_peer_new(core, &peer);
+	int error = xy_peer_new(core, hello->name, &peer);
 
 	if (error)
 		return error;
@@ -174,7 +172,6 @@ static int peer_make(const struct greeting *greeting, const struct xy_hello *hel
 		xy_peer_put(peer);
 		return error;
 	}
-	snprintf(peer->name, sizeof(peer->name), "%s", hello->name);
 	peer->window = core->window;
 	/* Without a slot left it works without a lane. */
 	if (core->kernel && !greeting->is_unix && hello->ack &&
@@ -242,7 +239,6 @@ static void greet(struct greeting *greeting, const struct xy_hello *hello)
 				      .peer = peer,
 				      .fd = greeting->watch.fd,
 				      .is_unix = greeting->is_unix};
-	memcpy(handover->address, greeting->address, sizeof(handover->address));
 	atomic_fetch_add(&peer->worker->load, 1);
 	greeting_free(greeting);
 	xy_loop_post(peer->worker->loop, &handover->task);

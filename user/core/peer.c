@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/bytes.h"
 #include "core/core.h"
 #include "kernel/session.h"
+#include <xylem/wire.h>
 
 struct xy_numbers {
 	pthread_mutex_t lock;
@@ -57,9 +59,9 @@ void xy_numbers_give(struct xy_numbers *numbers, uint32_t number)
 	pthread_mutex_unlock(&numbers->lock);
 }
 
-int xy_peer_new(struct xy_core *core, struct xy_peer **ret_peer)
+int xy_peer_new(struct xy_core *core, const char *name, struct xy_peer **ret_peer)
 {
-	struct xy_peer *peer = calloc(1, sizeof(*peer));
+	struct xy_peer *peer = calloc(1, sizeof(*peer) + strlen(name) + 1);
 	int error;
 
 	if (!peer)
@@ -70,6 +72,7 @@ int xy_peer_new(struct xy_core *core, struct xy_peer **ret_peer)
 		return error;
 	}
 	peer->core = core;
+	memcpy(peer->name, name, strlen(name));
 	atomic_init(&peer->references, 1);
 	atomic_init(&peer->stall_ms, XY_STALL_MS_DEFAULT);
 	xy_list_init(&peer->subscriptions);

@@ -18,7 +18,6 @@
 #include "base/rcu.h"
 #include "io/loop.h"
 #include "kernel/kernel.h"
-#include "proto/json.h"
 
 struct xy_core;
 struct xy_worker;
@@ -32,7 +31,6 @@ struct xy_peer {
 	struct xy_session *session; /* the lane's record; NULL = no lane */
 	struct xy_slot slot;
 	uint64_t window;
-	char name[XY_NAME_MAX + 1];
 
 	/* The owning worker's alone. NULL once closed. */
 	struct xy_connection *connection;
@@ -67,6 +65,7 @@ struct xy_peer {
 
 	struct xy_core *core; /* where `number` and the slot go back to */
 	struct xy_rcu_head rcu;
+	char name[]; /* of its client; never changes */
 };
 
 /* Dense small numbers, handed out lowest first. Any thread. */
@@ -77,7 +76,7 @@ int xy_numbers_take(struct xy_numbers *numbers, uint32_t *ret_number); /* -ENOSP
 void xy_numbers_give(struct xy_numbers *numbers, uint32_t number);
 
 /* One reference, the caller's. -ENOSPC, -ENOMEM. */
-int xy_peer_new(struct xy_core *core, struct xy_peer **ret_peer);
+int xy_peer_new(struct xy_core *core, const char *name, struct xy_peer **ret_peer);
 
 /* Room of a receiver as a publisher sees it. Any thread. */
 uint64_t

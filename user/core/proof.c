@@ -2,6 +2,8 @@
 /*
  * Proofs of reading: an ack can be made up, the answer to a PING with a random payload cannot.
  */
+#include <stdlib.h>
+
 #include "base/random.h"
 #include "core/connection.h"
 #include "core/notify.h"
@@ -15,6 +17,10 @@ void xy_proof_ask(struct xy_connection *connection)
 
 	if (connection->proofs == XY_PROOFS_MAX || connection->state >= XY_CONNECTION_LINGER ||
 	    xy_random_id(&payload))
+		return;
+	if (!connection->proof)
+		connection->proof = calloc(XY_PROOFS_MAX, sizeof(*connection->proof));
+	if (!connection->proof)
 		return;
 	proof = &connection->proof[(connection->proof_first + connection->proofs) % XY_PROOFS_MAX];
 	/* Read before the PING is sent: what it proves is at least this. */
@@ -44,5 +50,8 @@ void xy_proof_pong(struct xy_connection *connection, const struct xy_frame *fram
 			xy_notify_room(connection->peer);
 	}
 	connection->proof_first = (connection->proof_first + 1) % XY_PROOFS_MAX;
-	connection->proofs--;
+	if (--connection->proofs == 0) {
+		free(connection->proof);
+		connection->proof = NULL;
+	}
 }

@@ -215,7 +215,7 @@ static void frame_declare(struct xy_connection *connection, const struct xy_fram
 	request = request_of(connection, frame, XY_REQUEST_DECLARE, answered_declare);
 	if (!request)
 		return;
-	memcpy(request->subscribe.subject, subject, length + 1);
+	memcpy(request->subscribe->subject, subject, length + 1);
 	request_send(connection, request);
 }
 
@@ -244,7 +244,7 @@ static void frame_subscribe(struct xy_connection *connection, const struct xy_fr
 	request = request_of(connection, frame, XY_REQUEST_SUBSCRIBE, answered_subscription);
 	if (!request)
 		return;
-	request->subscribe = subscribe;
+	*request->subscribe = subscribe;
 	request_send(connection, request);
 }
 

@@ -226,7 +226,7 @@ static void declaration_drop(struct xy_router *router, struct xy_declaration *de
 
 static int declare(struct xy_router *router, struct xy_request *request)
 {
-	const char *subject = request->subscribe.subject;
+	const char *subject = request->subscribe->subject;
 	struct xy_tree_item *item = xy_tree_find_topic(router->tree, subject);
 	struct xy_topic *topic = item ? xy_container_of(item, struct xy_topic, item) : NULL;
 	struct xy_declaration *declaration;
@@ -271,7 +271,7 @@ static void subscription_remove(struct xy_router *router, struct xy_subscription
 
 static struct xy_subscription *subscription_new(const struct xy_request *request)
 {
-	const struct xy_subscribe *wanted = &request->subscribe;
+	const struct xy_subscribe *wanted = request->subscribe;
 	size_t pattern = strlen(wanted->subject) + 1, group = strlen(wanted->group) + 1;
 	struct xy_subscription *subscription = calloc(1, sizeof(*subscription));
 
@@ -320,8 +320,8 @@ static int subscribe(struct xy_router *router, struct xy_request *request)
 	}
 	if (xy_list_first(&request->peer->subscriptions, struct xy_subscription, of_peer) ==
 		    subscription ||
-	    request->subscribe.stall_ms > atomic_load(&request->peer->stall_ms))
-		atomic_store(&request->peer->stall_ms, request->subscribe.stall_ms);
+	    request->subscribe->stall_ms > atomic_load(&request->peer->stall_ms))
+		atomic_store(&request->peer->stall_ms, request->subscribe->stall_ms);
 	request->id = subscription->id;
 	return 0;
 
@@ -474,7 +474,9 @@ static bool batch_end(struct xy_loop *loop, void *context)
 struct xy_request *xy_request_new(enum xy_request_kind kind, struct xy_peer *peer,
 				  void (*answer)(struct xy_request *request))
 {
-	struct xy_request *request = calloc(1, sizeof(*request));
+	bool subscribes = kind == XY_REQUEST_SUBSCRIBE || kind == XY_REQUEST_DECLARE;
+	struct xy_request *request =
+		calloc(1, sizeof(*request) + (subscribes ? sizeof(request->subscribe[0]) : 0));
 
 	if (!request)
 		return NULL;

@@ -82,7 +82,6 @@ struct xy_request {
 	uint64_t correlation;        /* of the frame that asked */
 	uint64_t target;             /* UNSUBSCRIBE: subscription id; FLOW: topic or endpoint id */
 	enum xy_flow_kind flow_kind; /* FLOW */
-	struct xy_subscribe subscribe; /* SUBSCRIBE; DECLARE: its subject */
 	void (*answer)(struct xy_request *request);
 	struct xy_request *next; /* the router's, while it holds the answer */
 	bool retired;            /* the router's: the peer's slot is free after the grace period */
@@ -93,6 +92,9 @@ struct xy_request {
 	enum xy_error error;
 	uint64_t id;            /* topic id, subscription id */
 	struct xy_topic *topic; /* DECLARE: valid until the peer is detached */
+
+	struct xy_subscribe
+		subscribe[]; /* one for SUBSCRIBE and DECLARE (its subject), else none */
 };
 
 int xy_router_new(struct xy_core *core, struct xy_router **ret_router);

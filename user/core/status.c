@@ -10,6 +10,7 @@
 #include "core/connection.h"
 #include "core/router.h"
 #include "core/worker.h"
+#include "io/net.h"
 #include "kernel/session.h"
 
 const char *xy_counter_text(enum xy_counter counter)
@@ -55,14 +56,15 @@ static json_t *kernel_of(const struct xy_session *session)
 static json_t *connection_of(const struct xy_connection *connection)
 {
 	const struct xy_peer *peer = connection->peer;
+	char address[XY_ADDRESS_TEXT_SIZE];
 	json_t *json = json_pack(
 		"{s:o, s:s, s:s, s:s, s:b, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:I, s:b, s:i, s:i}",
-		"endpoint", hex(peer->endpoint), "name", peer->name, "peer", connection->address,
-		"kind", connection->is_unix ? "unix" : "tcp", "lane", connection->lane, "in",
-		"frames", (json_int_t)connection->frames_in, "bytes",
-		(json_int_t)connection->bytes_in, "out", "frames",
-		(json_int_t)connection->frames_out, "bytes", (json_int_t)connection->bytes_out,
-		"queued_bytes",
+		"endpoint", hex(peer->endpoint), "name", peer->name, "peer",
+		xy_net_peer_text(connection->watch.fd, address, sizeof(address)), "kind",
+		connection->is_unix ? "unix" : "tcp", "lane", connection->lane, "in", "frames",
+		(json_int_t)connection->frames_in, "bytes", (json_int_t)connection->bytes_in, "out",
+		"frames", (json_int_t)connection->frames_out, "bytes",
+		(json_int_t)connection->bytes_out, "queued_bytes",
 		(json_int_t)(xy_pipe_length(connection->data) +
 			     xy_pipe_length(connection->control)),
 		"dropped", (json_int_t)connection->dropped, "waiting",

@@ -44,11 +44,16 @@ struct xy_pool *xy_pool_new(const struct xy_pool_options *options);
 void xy_pool_free(struct xy_pool *pool);
 /* Give cached segments back to the system until at most `keep` are left. */
 void xy_pool_trim(struct xy_pool *pool, uint32_t keep);
+/* The same with what lay in the cache unused since the last call, but for the `keep` used last.
+ * Called by a timer, it lets a pool follow its traffic: what a burst needed is back with the system
+ * after two calls. */
+void xy_pool_shrink(struct xy_pool *pool, uint32_t keep);
 
 struct xy_pool_stats {
 	uint64_t rented;  /* segments taken from this pool, ever */
 	uint64_t created; /* of these, allocated because the cache was empty or too small */
 	uint32_t cached;  /* segments free in the cache now */
+	uint32_t links;   /* places for slices, free in the cache now: some 40 bytes each */
 };
 void xy_pool_stats(const struct xy_pool *pool, struct xy_pool_stats *ret);
 /* Bytes in segments of all pools of the process, cached ones included. Any thread. */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Memory of pipes: what is rented, reused and given back. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "unit/pipe_fixture.h"
 
@@ -113,6 +115,115 @@ static void segments_are_reused_up_to_the_cap_and_freed_beyond(void **state)
 	assert_int_equal(xy_pool_total_bytes(), SEGMENT);
 	xy_pool_trim(f->pool, 0);
 	assert_int_equal(xy_pool_total_bytes(), 0);
+}
+
+static void shrinking_gives_back_what_lay_unused_since_the_last_time(void **state)
+{
+	struct fixture *f = *state;
+
+	put_zeros(f->pipe, CACHED * SEGMENT);
+	consume(f->pipe, CACHED * SEGMENT);
+	/* All of it was in use since the pool is there. */
+	xy_pool_shrink(f->pool, 0);
+	assert_int_equal(xy_pool_total_bytes(), CACHED * SEGMENT);
+	put_zeros(f->pipe, SEGMENT);
+	consume(f->pipe, SEGMENT);
+	xy_pool_shrink(f->pool, 0);
+	assert_int_equal(xy_pool_total_bytes(), SEGMENT);
+	put_zeros(f->pipe, 2 * SEGMENT);
+	consume(f->pipe, 2 * SEGMENT);
+	xy_pool_shrink(f->pool, 0);
+	assert_int_equal(xy_pool_total_bytes(), 2 * SEGMENT);
+	xy_pool_shrink(f->pool, 1);
+	assert_int_equal(xy_pool_total_bytes(), SEGMENT);
+	xy_pool_shrink(f->pool, 0);
+	assert_int_equal(xy_pool_total_bytes(), 0);
+}
+
+static void shrinking_leaves_what_is_in_use_alone(void **state)
+{
+	static uint8_t data[CACHED * SEGMENT];
+	struct fixture *f = *state;
+	struct xy_chain chain;
+
+	fill(data, sizeof(data), 7);
+	put(f->pipe, data, sizeof(data));
+	put(f->to, data, 100);
+	chain = take_chain(f->to, 100);
+	for (int i = 0; i < 3; i++)
+		xy_pool_shrink(f->pool, 0);
+	assert_int_equal(in_use(f), CACHED + 1);
+	assert_int_equal(xy_pipe_append(f->to, &chain), 0);
+	xy_pipe_flush(f->to);
+	expect(f->to, data, 100);
+	expect(f->pipe, data, sizeof(data));
+}
+
+static void places_for_slices_are_bounded_and_shrink_too(void **state)
+{
+	const uint32_t slices = 10000;
+	struct fixture *f = *state;
+
+	for (uint32_t i = 0; i < slices; i++) {
+		struct xy_chain chain;
+
+		/* Too large to be copied, and apart, so that each slice has a place of its own. */
+		put_zeros(f->pipe, SEGMENT / 8);
+		chain = take_chain(f->pipe, SEGMENT / 8 - 1);
+		consume(f->pipe, 1);
+		assert_int_equal(xy_pipe_append(f->to, &chain), 0);
+	}
+	xy_pipe_flush(f->to);
+	consume(f->to, xy_pipe_length(f->to));
+	assert_in_range(stats(f->pool).links, 1000, 4096);
+	xy_pool_shrink(f->pool, 2);
+	xy_pool_shrink(f->pool, 2);
+	assert_int_equal(stats(f->pool).links, 2);
+	xy_pool_trim(f->pool, 0);
+	assert_int_equal(stats(f->pool).links, 0);
+}
+
+/* Pages of this process that are in memory. */
+static size_t resident_bytes(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	size_t size, resident;
+
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%zu %zu", &size, &resident), 2);
+	fclose(file);
+	return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void freed_segments_are_back_with_the_system(void **state)
+{
+	enum { SEGMENTS = 256, SIZE = 64 * 1024 };
+	struct xy_pool *pool = xy_pool_new(NULL);
+	struct xy_pipe *pipe = pipe_new(pool);
+	size_t before, full, length;
+	void *between[SEGMENTS];
+
+	(void)state;
+	/* From the first such block on malloc takes blocks of that size from the heap. */
+	free(malloc(1024 * 1024));
+	before = resident_bytes();
+	for (int i = 0; i < SEGMENTS; i++) {
+		memset(reserve(pipe, SIZE, &length), 1, SIZE);
+		assert_int_equal(xy_pipe_commit(pipe, SIZE), 0);
+		/* What keeps a heap from falling. */
+		between[i] = malloc(100);
+		assert_non_null(between[i]);
+	}
+	full = resident_bytes();
+	assert_true(full - before >= SEGMENTS * SIZE);
+	xy_pipe_flush(pipe);
+	consume(pipe, SEGMENTS * SIZE);
+	xy_pool_trim(pool, 0);
+	assert_true(full - resident_bytes() >= (SEGMENTS - 16) * SIZE);
+	for (int i = 0; i < SEGMENTS; i++)
+		free(between[i]);
+	xy_pipe_free(pipe);
+	xy_pool_free(pool);
 }
 
 static void one_huge_reservation_leaves_no_gigabyte_behind(void **state)
@@ -293,6 +404,10 @@ int main(void)
 		POOL_TEST(larger_than_a_segment_bypasses_the_pool_in_its_exact_size),
 		POOL_TEST(exactly_a_segment_uses_the_pool),
 		POOL_TEST(segments_are_reused_up_to_the_cap_and_freed_beyond),
+		POOL_TEST(shrinking_gives_back_what_lay_unused_since_the_last_time),
+		POOL_TEST(shrinking_leaves_what_is_in_use_alone),
+		POOL_TEST(places_for_slices_are_bounded_and_shrink_too),
+		POOL_TEST(freed_segments_are_back_with_the_system),
 		POOL_TEST(one_huge_reservation_leaves_no_gigabyte_behind),
 		POOL_TEST(writes_to_a_completed_reader_rent_nothing),
 		POOL_TEST(reservation_outlives_the_reader),

@@ -109,6 +109,7 @@ static void show_proxy(const json_t *status, const json_t *before, double second
 	}
 	printf("Connections   %s, %s of them lanes (%s)\n", XY_COUNT(now.connections),
 	       XY_COUNT(now.lanes), list);
+	printf("Pipes         %s in segments\n", XY_SIZE(number_of(status, "pool_bytes")));
 	printf("Messages      frames of lanes: %s by the kernel (%s), %s by the proxy: %s\n",
 	       XY_COUNT(now.kernel), XY_SIZE(now.bytes), XY_COUNT(now.proxy),
 	       XY_SHARE(now.kernel, now.kernel + now.proxy));

@@ -84,11 +84,14 @@ static void worker_add(const struct xy_worker *worker, json_t *json)
 {
 	json_t *connections = json_object_get(json, "connections");
 	struct xy_connection *connection;
+	struct xy_pool_stats pool;
 
+	xy_pool_stats(worker->pool, &pool);
 	json_array_append_new(json_object_get(json, "loops"),
-			      json_pack("{s:s, s:i, s:I}", "name", worker->name, "connections",
+			      json_pack("{s:s, s:i, s:I, s:i}", "name", worker->name, "connections",
 					(int)atomic_load(&worker->load), "rounds",
-					(json_int_t)xy_loop_rounds(worker->loop)));
+					(json_int_t)xy_loop_rounds(worker->loop), "cached_segments",
+					(int)pool.cached));
 	xy_list_each (connection, &worker->connections, of_worker)
 		if (connection->state < XY_CONNECTION_LINGER)
 			json_array_append_new(connections, connection_of(connection));
@@ -115,11 +118,13 @@ static json_t *core_of(const struct xy_core *core)
 				    json_integer((json_int_t)atomic_load(&core->counter[c])));
 	for (unsigned l = 0; l < core->listens; l++)
 		json_array_append_new(listen, json_string(core->listen[l]));
-	return json_pack("{s:s, s:s, s:i, s:I, s:b, s:o, s:o, s:[], s:[], s:o}", "instance",
-			 core->instance, "version", XY_VERSION, "pid", (int)getpid(), "uptime_ms",
-			 (json_int_t)(xy_clock_ms() - core->started_ms), "draining",
+	return json_pack("{s:s, s:s, s:i, s:I, s:b, s:o, s:o, s:[], s:[], s:o, "
+			 "s:I}",
+			 "instance", core->instance, "version", XY_VERSION, "pid", (int)getpid(),
+			 "uptime_ms", (json_int_t)(xy_clock_ms() - core->started_ms), "draining",
 			 (int)atomic_load(&core->draining), "listen", listen, "kernel_path",
-			 kernel_path(core), "loops", "connections", "counters", counters);
+			 kernel_path(core), "loops", "connections", "counters", counters,
+			 "pool_bytes", (json_int_t)xy_pool_total_bytes());
 }
 
 static void status_run(struct xy_task *task)

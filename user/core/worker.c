@@ -6,6 +6,11 @@
 
 #include "core/connection.h"
 
+/* What a burst needed goes back to the system in one to two of these intervals … */
+#define SHRINK_MS   1000
+/* … but for so many segments: rare traffic should not map and unmap with every message. */
+#define SHRINK_KEEP 4
+
 static void look_again_run(struct xy_task *task)
 {
 	struct xy_worker *worker = xy_container_of(task, struct xy_worker, look_again);
@@ -23,6 +28,23 @@ void xy_worker_look_again(struct xy_worker *worker)
 static void brake_timer_expired(struct xy_timer *timer)
 {
 	xy_brake_look_again(xy_container_of(timer, struct xy_worker, brake_timer));
+}
+
+static void shrink_timer_expired(struct xy_timer *timer)
+{
+	xy_pool_shrink(xy_container_of(timer, struct xy_worker, shrink_timer)->pool, SHRINK_KEEP);
+}
+
+/* A loop without traffic has nothing to give back, and is not woken for it. */
+static void shrink_later(struct xy_worker *worker)
+{
+	struct xy_pool_stats stats;
+
+	if (xy_timer_active(&worker->shrink_timer))
+		return;
+	xy_pool_stats(worker->pool, &stats);
+	if (stats.cached > SHRINK_KEEP)
+		xy_timer_start(worker->loop, &worker->shrink_timer, SHRINK_MS);
 }
 
 /* What the events and tasks of this turn left to do: input of publishers that may go on, output of
@@ -49,6 +71,7 @@ static bool turn_end(struct xy_loop *loop, void *context)
 	}
 	xy_list_each_safe (connection, after, &worker->dead, of_worker)
 		xy_connection_free(connection);
+	shrink_later(worker);
 	return !xy_list_empty(&worker->ready);
 }
 
@@ -103,6 +126,7 @@ int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_w
 	xy_list_init(&worker->ready);
 	xy_list_init(&worker->dead);
 	worker->brake_timer = (struct xy_timer){.name = "brake", .expired = brake_timer_expired};
+	worker->shrink_timer = (struct xy_timer){.name = "shrink", .expired = shrink_timer_expired};
 	worker->look_again = (struct xy_task){.name = "look again", .run = look_again_run};
 	worker->drain = (struct xy_task){.name = "drain", .run = drain_run};
 	worker->shut = (struct xy_task){.name = "shut", .run = shut_run};

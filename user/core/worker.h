@@ -32,6 +32,7 @@ struct xy_worker {
 	struct xy_list ready; /* struct xy_connection.ready: more input than one turn may take */
 	struct xy_list dead;  /* closed in this turn: memory to free at its end */
 	struct xy_timer brake_timer;
+	struct xy_timer shrink_timer;     /* while the pool caches more than it always may */
 	struct xy_task look_again;        /* posted by any thread when receivers made room … */
 	_Atomic(bool) look_again_posted;  /* … at most once at a time */
 	struct xy_task drain, shut, stop; /* main posts each once */

@@ -35,7 +35,8 @@ struct xy_pool {
 	uint32_t cached_max;
 	uint32_t cached;
 	uint32_t links_cached;
-	struct xy_segment *cache; /* last returned first: it is the hottest */
+	uint32_t idle, links_idle; /* the least that were cached since xy_pool_shrink() */
+	struct xy_segment *cache;  /* last returned first: it is the hottest */
 	/* A segment that an emptied pipe left with others still reading its front: the next one to
 	 * reserve goes on behind that, or every small read would pin a segment of its own. One
 	 * reference held, and owned from partial_used on. */

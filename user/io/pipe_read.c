@@ -137,7 +137,8 @@ int xy_pipe_copy_to_fd(struct xy_pipe *pipe, int fd, size_t length, size_t *ret_
 		*ret_written = 0;
 		return -EBUSY;
 	}
-	while (written < length && pipe->length > 0) {
+	/* A writer that is resumed may let the reader take a view. */
+	while (written < length && pipe->length > 0 && !pipe->view_out) {
 		struct xy_cursor cursor = xy_pipe_cursor(pipe, pipe->length);
 		struct iovec iov[IOV_BATCH];
 		size_t covered;

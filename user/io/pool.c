@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "io/pipe_internal.h"
@@ -13,6 +14,10 @@
 #define LINKS_CACHED_MAX     4096
 /* A partial segment with less room than this share of its size is not worth keeping. */
 #define PARTIAL_SHARE        16
+/* Segments from this size on are mapped, each by itself, so that one that is freed is back with the
+ * system. malloc keeps free blocks that lie below others, and from the first large block that is
+ * freed it takes all blocks up to that size from the heap. */
+#define MAPPED_MIN           (32 * 1024)
 
 static atomic_size_t total_bytes;
 
@@ -21,14 +26,27 @@ size_t xy_pool_total_bytes(void)
 	return atomic_load_explicit(&total_bytes, memory_order_relaxed);
 }
 
-static struct xy_segment *segment_new(uint32_t size)
+static size_t segment_bytes(uint32_t size)
 {
 	size_t align = _Alignof(struct xy_segment);
-	size_t bytes = (sizeof(struct xy_segment) + size + align - 1) & ~(align - 1);
-	struct xy_segment *segment = aligned_alloc(align, bytes);
 
-	if (!segment)
-		return NULL;
+	return (sizeof(struct xy_segment) + size + align - 1) & ~(align - 1);
+}
+
+static struct xy_segment *segment_new(uint32_t size)
+{
+	struct xy_segment *segment;
+
+	if (size >= MAPPED_MIN) {
+		segment = mmap(NULL, segment_bytes(size), PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (segment == MAP_FAILED)
+			return NULL;
+	} else {
+		segment = aligned_alloc(_Alignof(struct xy_segment), segment_bytes(size));
+		if (!segment)
+			return NULL;
+	}
 	atomic_init(&segment->references, 1);
 	segment->size = size;
 	segment->next = NULL;
@@ -39,7 +57,10 @@ static struct xy_segment *segment_new(uint32_t size)
 static void segment_free(struct xy_segment *segment)
 {
 	atomic_fetch_sub_explicit(&total_bytes, segment->size, memory_order_relaxed);
-	free(segment);
+	if (segment->size >= MAPPED_MIN)
+		munmap(segment, segment_bytes(segment->size));
+	else
+		free(segment);
 }
 
 void xy_segment_release(struct xy_segment *segment, struct xy_pool *pool)
@@ -90,23 +111,45 @@ static void partial_drop(struct xy_pool *pool)
 	xy_segment_release(partial, pool);
 }
 
-void xy_pool_trim(struct xy_pool *pool, uint32_t keep)
+/* Keeps the `keep` segments that were used last. */
+static void cache_cut(struct xy_pool *pool, uint32_t keep)
 {
-	partial_drop(pool);
-	while (pool->cached > keep) {
-		struct xy_segment *segment = pool->cache;
+	struct xy_segment **at = &pool->cache;
 
-		pool->cache = segment->next;
+	for (uint32_t i = 0; i < keep && *at; i++)
+		at = &(*at)->next;
+	while (*at) {
+		struct xy_segment *segment = *at;
+
+		*at = segment->next;
 		pool->cached--;
 		segment_free(segment);
 	}
-	while (pool->links) {
-		struct xy_link *link = pool->links;
+	pool->idle = xy_min(pool->idle, pool->cached);
+}
 
-		pool->links = link->next;
-		free(link);
-	}
-	pool->links_cached = 0;
+static void links_cut(struct xy_pool *pool, uint32_t keep)
+{
+	while (pool->links_cached > keep)
+		free(xy_link_get(pool));
+}
+
+void xy_pool_trim(struct xy_pool *pool, uint32_t keep)
+{
+	partial_drop(pool);
+	cache_cut(pool, keep);
+	links_cut(pool, 0);
+}
+
+void xy_pool_shrink(struct xy_pool *pool, uint32_t keep)
+{
+	/* A partial segment that nobody reads any more is a free one. */
+	if (pool->partial && xy_segment_sole(pool->partial))
+		partial_drop(pool);
+	cache_cut(pool, xy_max(pool->cached - pool->idle, keep));
+	links_cut(pool, xy_max(pool->links_cached - pool->links_idle, keep));
+	pool->idle = pool->cached;
+	pool->links_idle = pool->links_cached;
 }
 
 void xy_pool_free(struct xy_pool *pool)
@@ -123,6 +166,7 @@ void xy_pool_stats(const struct xy_pool *pool, struct xy_pool_stats *ret)
 		.rented = pool->rented,
 		.created = pool->created,
 		.cached = pool->cached + (pool->partial && xy_segment_sole(pool->partial)),
+		.links = pool->links_cached,
 	};
 }
 
@@ -148,6 +192,7 @@ struct xy_link *xy_link_get(struct xy_pool *pool)
 
 	pool->links = link->next;
 	pool->links_cached--;
+	pool->links_idle = xy_min(pool->links_idle, pool->links_cached);
 	return link;
 }
 
@@ -184,6 +229,7 @@ struct xy_link *xy_link_rent(struct xy_pool *pool, size_t need)
 		segment = pool->cache;
 		pool->cache = segment->next;
 		pool->cached--;
+		pool->idle = xy_min(pool->idle, pool->cached);
 		used = 0;
 	} else {
 		segment = segment_new(xy_max((uint32_t)need, pool->segment_size));

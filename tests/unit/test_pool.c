@@ -208,8 +208,8 @@ static void freed_segments_are_back_with_the_system(void **state)
 	for (int i = 0; i < SEGMENTS; i++) {
 		memset(reserve(pipe, SIZE, &length), 1, SIZE);
 		assert_int_equal(xy_pipe_commit(pipe, SIZE), 0);
-		/* What keeps a heap from falling. */
-		between[i] = malloc(4000);
+		/* What keeps a heap from falling, too large for the gaps in it. */
+		between[i] = malloc(SIZE);
 		assert_non_null(between[i]);
 	}
 	full = resident_bytes();

@@ -146,6 +146,31 @@ static void backlog_of_small_content_pins_few_segments(void **state)
 	assert_int_equal(in_use(f), 0);
 }
 
+static void small_writes_between_references_share_a_segment(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t data[SEGMENT / 4];
+
+	for (unsigned i = 0; i < 40; i++) {
+		struct xy_chain chain;
+
+		fill(data, sizeof(data), i);
+		put(f->pipe, data, sizeof(data));
+		chain = take_chain(f->pipe, sizeof(data));
+		assert_int_equal(xy_pipe_write(f->to, "between", 7), 0);
+		assert_int_equal(xy_pipe_append(f->to, &chain), 0);
+	}
+	xy_pipe_flush(f->to);
+	/* 10 KiB by reference, 280 bytes of its own. */
+	assert_in_range(in_use(f), 10, 16);
+	for (unsigned i = 0; i < 40; i++) {
+		fill(data, sizeof(data), i);
+		expect(f->to, "between", 7);
+		expect(f->to, data, sizeof(data));
+	}
+	assert_int_equal(in_use(f), 0);
+}
+
 static void shared_segment_goes_on_being_filled(void **state)
 {
 	struct fixture *f = *state;
@@ -436,6 +461,7 @@ int main(void)
 		POOL_TEST(touching_slices_become_one_piece_again),
 		POOL_TEST(small_content_is_copied_behind_what_the_pipe_may_write),
 		POOL_TEST(backlog_of_small_content_pins_few_segments),
+		POOL_TEST(small_writes_between_references_share_a_segment),
 		POOL_TEST(shared_segment_goes_on_being_filled),
 		POOL_TEST(rest_of_a_shared_segment_has_one_writer),
 		POOL_TEST(steady_traffic_creates_nothing),

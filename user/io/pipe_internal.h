@@ -37,9 +37,10 @@ struct xy_pool {
 	uint32_t links_cached;
 	uint32_t idle, links_idle; /* the least that were cached since xy_pool_shrink() */
 	struct xy_segment *cache;  /* last returned first: it is the hottest */
-	/* A segment that an emptied pipe left with others still reading its front: the next one to
-	 * reserve goes on behind that, or every small read would pin a segment of its own. One
-	 * reference held, and owned from partial_used on. */
+	/* A segment whose front others still read, and whose owner writes no more behind that: the
+	 * next one to reserve does, or every small read, and every small message between two large
+	 * ones, would pin a segment of its own. One reference held, and owned from partial_used on.
+	 */
 	struct xy_segment *partial;
 	uint32_t partial_used;
 	struct xy_link *links;
@@ -97,6 +98,8 @@ struct xy_link *xy_link_rent(struct xy_pool *pool, size_t need);
 int xy_links_prepare(struct xy_pool *pool, uint32_t count);
 struct xy_link *xy_link_get(struct xy_pool *pool); /* prepared; fields are not initialised */
 void xy_link_put(struct xy_pool *pool, struct xy_link *link);
+/* Gives up what is behind `end`, if we own it: the pool lets the next one write there. */
+void xy_link_disown(struct xy_pool *pool, struct xy_link *link);
 /* Ends the link's hold on its segment; the link itself stays. */
 void xy_link_release(struct xy_pool *pool, struct xy_link *link);
 

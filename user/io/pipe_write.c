@@ -165,6 +165,8 @@ static void slice_append(struct xy_pipe *pipe, const struct xy_slice *slice, boo
 		*link = (struct xy_link){.segment = slice->segment,
 					 .start = slice->offset,
 					 .end = slice->offset + slice->length};
+		if (tail)
+			xy_link_disown(pipe->pool, tail);
 		xy_pipe_push(pipe, link);
 		if (keep)
 			xy_segment_hold(slice->segment);

@@ -246,18 +246,26 @@ struct xy_link *xy_link_rent(struct xy_pool *pool, size_t need)
 	return link;
 }
 
-void xy_link_release(struct xy_pool *pool, struct xy_link *link)
+void xy_link_disown(struct xy_pool *pool, struct xy_link *link)
 {
 	struct xy_segment *segment = link->segment;
 	uint32_t room = segment->size - link->end;
 
-	if (link->owned && segment->size == pool->segment_size &&
-	    room >= segment->size / PARTIAL_SHARE && !xy_segment_sole(segment) &&
-	    (!pool->partial || pool->partial->size - pool->partial_used < room)) {
-		partial_drop(pool);
-		pool->partial = segment;
-		pool->partial_used = link->end;
+	if (!link->owned || segment->size != pool->segment_size ||
+	    room < segment->size / PARTIAL_SHARE ||
+	    (pool->partial && pool->partial->size - pool->partial_used >= room))
 		return;
-	}
-	xy_segment_release(segment, pool);
+	partial_drop(pool);
+	xy_segment_hold(segment);
+	pool->partial = segment;
+	pool->partial_used = link->end;
+	link->owned = false;
+}
+
+void xy_link_release(struct xy_pool *pool, struct xy_link *link)
+{
+	/* A segment that nobody else reads is of more use whole. */
+	if (!xy_segment_sole(link->segment))
+		xy_link_disown(pool, link);
+	xy_segment_release(link->segment, pool);
 }

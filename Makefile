@@ -35,7 +35,7 @@ OBJ_all := $(foreach l,$(LAYERS),$(OBJ_$(l)))
 ARCHIVES := $(foreach l,client edge core kernel proto io base,$(A_$(l)))
 
 .PHONY: all
-all: $(BUILD)/xylem $(BUILD)/libxylem.a $(BUILD)/libxylem.so $(BUILD)/xylem.pc
+all: $(BUILD)/xylem $(BUILD)/libxylem.a $(BUILD)/libxylem.so $(BUILD)/xylem.pc $(BUILD)/examples/lines
 
 # ---- what every build needs --------------------------------------------------------------------
 # Packages are asked for once per build directory, and flags are remembered: a file that holds them
@@ -104,6 +104,12 @@ $(BUILD)/xylem.pc: scripts/xylem.pc.in force
 		-e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(LIBS_CLIENT)|' $< > $@.tmp
 	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
 
+# What another program would do: the public headers and the shared library, nothing else.
+$(BUILD)/examples/%: docs/examples/%.c $(BUILD)/libxylem.so $(wildcard include/xylem/*.h) $(FLAGS)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 $(OPT) -Wall -Wextra -Werror -Iinclude $(SANITIZE) $(CFLAGS) -o $@ $< \
+		-L$(BUILD) -lxylem -Wl,-rpath,'$$ORIGIN/..' $(LDFLAGS)
+
 # ---- tests ------------------------------------------------------------------------------------
 LEVELS := unit kernel e2e
 tests_of = $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/$(1)/test_*.c)))
@@ -117,6 +123,8 @@ $(TESTS:$(BUILD)/tests/%=$(BUILD)/obj/tests/%.o) $(TEST_COMMON): | $(SKEL)
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_COMMON) $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $< $(TEST_COMMON) $(ARCHIVES) $(LIBS) -lcmocka
+
+$(BUILD)/tests/e2e/test_lines: | $(BUILD)/examples/lines
 
 .PHONY: tests check check-unit check-kernel check-e2e
 tests: $(TESTS)
@@ -140,7 +148,7 @@ run: deps
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) scripts/run.sh
 
-FORMATTED = $(wildcard user/*/*.[ch] include/xylem/*.h bpf/*.[ch] tests/*/*.[ch])
+FORMATTED = $(wildcard user/*/*.[ch] docs/examples/*.c include/xylem/*.h bpf/*.[ch] tests/*/*.[ch])
 lint:
 	@scripts/deps.sh check lint
 	@scripts/lint-includes.sh

@@ -97,6 +97,11 @@ void program_expect(struct program *program, const char *line)
 	assert_string_equal(program_line(program), line);
 }
 
+pid_t program_pid(const struct program *program)
+{
+	return program->pid;
+}
+
 static void forget(struct program *program)
 {
 	for (struct program **link = &all; *link != NULL; link = &(*link)->next) {

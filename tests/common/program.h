@@ -9,6 +9,7 @@
 #define TEST_PROGRAM_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #define PROGRAM_LINE_MAX   4096
 #define PROGRAM_TIMEOUT_MS 60000 /* for a line, for an end; only a failing test sees it pass */
@@ -21,6 +22,7 @@ struct program *program_start(const char *const *argv);
 const char *program_line(struct program *program);
 /* The next line is exactly this. */
 void program_expect(struct program *program, const char *line);
+pid_t program_pid(const struct program *program);
 /* It prints nothing more and ends with this status. Frees it. */
 void program_end(struct program *program, int status);
 /* As program_end, but whatever it still prints is skipped. */

@@ -111,6 +111,17 @@ void proxy_print_log(const struct proxy *proxy)
 	free(text);
 }
 
+unsigned proxy_logged(const struct proxy *proxy, const char *text)
+{
+	char *log = log_read(proxy);
+	unsigned count = 0;
+
+	for (const char *at = log; (at = strstr(at, text)) != NULL; at += strlen(text))
+		count++;
+	free(log);
+	return count;
+}
+
 static bool log_has_report(const struct proxy *proxy)
 {
 	static const char *const marks[] = {"ERROR: AddressSanitizer", "ERROR: LeakSanitizer",

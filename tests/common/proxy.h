@@ -54,6 +54,8 @@ void proxy_wait_idle(struct proxy *proxy);
 /* Fails, with the log of the proxy, if it has died or left a sanitizer's report. */
 void proxy_check(const struct proxy *proxy);
 void proxy_print_log(const struct proxy *proxy);
+/* How often the text is in the proxy's log. */
+unsigned proxy_logged(const struct proxy *proxy, const char *text);
 
 /* Runs the tests twice, with the kernel path off and on, each time against one proxy that all of
  * them share: *state is the struct proxy. $XYLEM_KERNEL_PATH = "on" or "off" runs that half only.

@@ -521,11 +521,19 @@ static void test_values_out_of_range_are_named(void **state)
 	static const struct {
 		const char *option, *value;
 	} bad[] = {
-		{"--loops", "0"},           {"--loops", "65"},
-		{"--loops", "two"},         {"--loops", "-1"},
-		{"--max-connections", "0"}, {"--kernel-path", "maybe"},
-		{"--kernel-path", ""},      {"--kernel-path", "on|off"},
-		{"--log-level", "loud"},    {"--max-connections", "1x"},
+		{"--loops", "0"},
+		{"--loops", "65"},
+		{"--loops", "two"},
+		{"--loops", "-1"},
+		{"--stuck-after", "9ms"},
+		{"--stuck-after", "11s"},
+		{"--stuck-after", "soon"},
+		{"--max-connections", "0"},
+		{"--kernel-path", "maybe"},
+		{"--kernel-path", ""},
+		{"--kernel-path", "on|off"},
+		{"--log-level", "loud"},
+		{"--max-connections", "1x"},
 	};
 
 	(void)state;

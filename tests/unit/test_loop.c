@@ -349,12 +349,13 @@ static void watchdog_sees_what_a_stuck_loop_runs_and_nothing_while_it_waits(void
 	assert_true(rounds > 0);
 	assert_string_equal(xy_loop_running(loop), "stuck");
 	assert_int_equal(xy_loop_rounds(loop), rounds);
+	assert_false(xy_loop_idle(loop));
 
 	pthread_mutex_lock(&gate.lock);
 	gate.go_on = true;
 	pthread_cond_signal(&gate.changed);
 	pthread_mutex_unlock(&gate.lock);
-	while (xy_loop_running(loop))
+	while (!xy_loop_idle(loop))
 		sched_yield();
 	xy_loop_stop(loop);
 	pthread_join(thread, NULL);

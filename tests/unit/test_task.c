@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -163,6 +164,154 @@ static void every_post_to_a_sleeping_loop_wakes_it(void **state)
 	xy_loop_free(ball.loops[1]);
 }
 
+/* A poster that is faster than the loop takes a share of each round, not all of it: what waits in
+ * the descriptors gets its turn in between. */
+enum { FLOOD = 1000, FLOOD_A_ROUND = 256 };
+
+static unsigned flooded;
+
+static void flood_run(struct xy_task *task)
+{
+	(void)task;
+	if (++flooded == FLOOD)
+		xy_loop_stop(loop);
+}
+
+static void flood_of_tasks_is_spread_over_rounds(void **state)
+{
+	static struct xy_task tasks[FLOOD];
+
+	(void)state;
+	flooded = 0;
+	for (int i = 0; i < FLOOD; i++) {
+		tasks[i] = (struct xy_task){.run = flood_run};
+		xy_loop_post(loop, &tasks[i]);
+	}
+	xy_loop_run(loop);
+	assert_int_equal(flooded, FLOOD);
+	assert_true(xy_loop_rounds(loop) >= FLOOD / FLOOD_A_ROUND);
+}
+
+/* ---- tasks that any loop may run ------------------------------------------------------------- */
+
+static struct xy_loop *ran_on;
+
+static void unbound_ball_run(struct xy_task *task)
+{
+	struct ball *ball = xy_container_of(task, struct ball, task);
+
+	assert_ptr_equal(xy_loop_here(), ball->loops[ball->bounces % 2]);
+	if (++ball->bounces == BOUNCES) {
+		xy_loop_stop(ball->loops[0]);
+		xy_loop_stop(ball->loops[1]);
+		return;
+	}
+	xy_loop_post_unbound(ball->loops[ball->bounces % 2], task);
+}
+
+static void unbound_task_wakes_a_sleeping_loop(void **state)
+{
+	const struct xy_loop_options options = {.name = "other"};
+	struct ball ball = {.task.run = unbound_ball_run, .loops = {loop}};
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(xy_loop_new(&options, &ball.loops[1]), 0);
+	assert_int_equal(pthread_create(&thread, NULL, run_loop, ball.loops[1]), 0);
+	xy_loop_post_unbound(loop, &ball.task);
+	assert_int_equal(xy_loop_run(loop), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(ball.bounces, BOUNCES);
+	xy_loop_free(ball.loops[1]);
+}
+
+static void here_run(struct xy_task *task)
+{
+	(void)task;
+	ran_on = xy_loop_here();
+	xy_loop_stop(ran_on);
+}
+
+static void unbound_tasks_can_be_taken_until_they_start_and_bound_ones_cannot(void **state)
+{
+	struct numbered bound = {.task.run = numbered_run, .number = 1};
+	struct numbered unbound[3];
+	struct xy_task *task, here = {.run = here_run};
+	int taken = 0;
+
+	(void)state;
+	xy_loop_post(loop, &bound.task);
+	for (int i = 0; i < 3; i++) {
+		unbound[i] = (struct numbered){.task.run = numbered_run, .number = 10 + i};
+		xy_loop_post_unbound(loop, &unbound[i].task);
+	}
+	for (task = xy_loop_take_unbound(loop); task != NULL; task = task->next)
+		assert_ptr_equal(task, &unbound[taken++].task);
+	assert_int_equal(taken, 3);
+	assert_null(xy_loop_take_unbound(loop));
+	xy_loop_post_unbound(loop, &here);
+	xy_loop_run(loop);
+	ASSERT_ORDER(1);
+	assert_ptr_equal(ran_on, loop);
+	assert_null(xy_loop_here());
+}
+
+/* Posted on one loop, taken from it by another thread while it runs: each runs once, here or there.
+ */
+enum { MANY = 20000 };
+
+static struct xy_task many[MANY];
+static _Atomic(unsigned) ran[MANY], ran_total;
+
+static void many_run(struct xy_task *task)
+{
+	atomic_fetch_add(&ran[task - many], 1);
+	atomic_fetch_add(&ran_total, 1);
+}
+
+static void *take_and_run(void *argument)
+{
+	struct xy_task *task, *next;
+
+	(void)argument;
+	while (atomic_load(&ran_total) < MANY) {
+		for (task = xy_loop_take_unbound(loop); task != NULL; task = next) {
+			next = task->next;
+			task->run(task);
+		}
+		sched_yield();
+	}
+	xy_loop_stop(loop);
+	return NULL;
+}
+
+static void *post_unbound_many(void *argument)
+{
+	(void)argument;
+	for (int i = 0; i < MANY; i++) {
+		xy_loop_post_unbound(loop, &many[i]);
+		if (i % 100 == 0)
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void unbound_tasks_run_once_whoever_takes_them(void **state)
+{
+	pthread_t poster, taker;
+
+	(void)state;
+	for (int i = 0; i < MANY; i++)
+		many[i] = (struct xy_task){.run = many_run};
+	assert_int_equal(pthread_create(&poster, NULL, post_unbound_many, NULL), 0);
+	assert_int_equal(pthread_create(&taker, NULL, take_and_run, NULL), 0);
+	xy_loop_run(loop);
+	pthread_join(poster, NULL);
+	pthread_join(taker, NULL);
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(ran[i], 1);
+}
+
 static void *post_then_stop(void *argument)
 {
 	xy_loop_post(loop, argument);
@@ -220,6 +369,10 @@ int main(void)
 		LOOP_TEST(task_may_free_itself),
 		LOOP_TEST(tasks_of_many_threads_all_run_and_each_thread_in_order),
 		LOOP_TEST(every_post_to_a_sleeping_loop_wakes_it),
+		LOOP_TEST(flood_of_tasks_is_spread_over_rounds),
+		LOOP_TEST(unbound_task_wakes_a_sleeping_loop),
+		LOOP_TEST(unbound_tasks_can_be_taken_until_they_start_and_bound_ones_cannot),
+		LOOP_TEST(unbound_tasks_run_once_whoever_takes_them),
 		LOOP_TEST(what_was_posted_before_stop_still_runs),
 		LOOP_TEST(loop_stops_from_a_signal_handler),
 		LOOP_TEST(pending_tasks_are_dropped_unrun_with_the_loop),

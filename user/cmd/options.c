@@ -200,8 +200,15 @@ static int option_store(const struct xy_command *command, const struct xy_option
 			"option --%s: '%s' is not a rate; give messages per second, like 100",
 			option->name, text);
 	case XY_OPTION_DURATION:
-		if (parse_duration(text, value))
+		if (parse_duration(text, value) && *(uint64_t *)value >= option->minimum &&
+		    (!option->maximum || *(uint64_t *)value <= option->maximum))
 			return 0;
+		if (option->maximum)
+			return xy_options_complain(
+				command,
+				"option --%s: '%s' is not a duration from %llu ms to %llu ms",
+				option->name, text, (unsigned long long)option->minimum,
+				(unsigned long long)option->maximum);
 		return xy_options_complain(
 			command,
 			"option --%s: '%s' is not a duration; write 250ms, 2s or 5m, at least 1ms",

@@ -49,7 +49,7 @@ struct xy_option {
 	const char *fallback;      /* default, as it would be typed; NULL = zero, shown by nobody */
 	size_t offset;             /* of the value */
 	size_t given;              /* of a bool: set when the option was typed; 0 = nobody asks */
-	uint64_t minimum, maximum; /* of a number; maximum 0 = UINT64_MAX */
+	uint64_t minimum, maximum; /* of a number or duration; maximum 0 = none */
 };
 
 struct xy_command {

@@ -14,7 +14,7 @@
 struct serve {
 	struct xy_texts listen;
 	const char *cgroup, *kernel_path, *instance, *token_file, *log_level, *admin;
-	uint64_t loops, max_connections;
+	uint64_t loops, max_connections, stuck_after;
 };
 
 static const struct xy_option serve_options[] = {
@@ -71,6 +71,15 @@ static const struct xy_option serve_options[] = {
 	 .offset = offsetof(struct serve, max_connections),
 	 .minimum = 1,
 	 .maximum = 1000000},
+	{.name = "stuck-after",
+	 .kind = XY_OPTION_DURATION,
+	 .argument = "DURATION",
+	 .help = "report a loop that does not come round for so long, and give what it has not "
+		 "begun to others",
+	 .fallback = "100ms",
+	 .offset = offsetof(struct serve, stuck_after),
+	 .minimum = 10,
+	 .maximum = 10000},
 	{.name = "log-level",
 	 .kind = XY_OPTION_CHOICE,
 	 .argument = "error|warn|info|debug",
@@ -131,6 +140,7 @@ static int serve_run(int argc, char **argv)
 	options.token_file = serve.token_file;
 	options.loops = (unsigned)serve.loops;
 	options.max_connections = (unsigned)serve.max_connections;
+	options.stuck_after_ms = (unsigned)serve.stuck_after;
 	options.admin_path = serve.admin;
 	return xy_serve(&options);
 }

@@ -81,6 +81,22 @@ static void show_kernel_path(const json_t *path, uint64_t lanes, size_t flows)
 	}
 }
 
+/* Loops that did not come round in time; one that does not now cannot say what it owns. */
+static void show_stuck(const json_t *loops)
+{
+	json_t *loop;
+	size_t i;
+
+	json_array_foreach(loops, i, loop)
+	{
+		if (number_of(loop, "stuck_count"))
+			printf("Stuck loop    %s: %s, %s times, longest %s\n",
+			       text_of(loop, "name"), is(loop, "stuck") ? "now" : "not now",
+			       XY_COUNT(number_of(loop, "stuck_count")),
+			       XY_TIME(number_of(loop, "stuck_longest_ms") * 1000000));
+	}
+}
+
 static void show_proxy(const json_t *status, const json_t *before, double seconds)
 {
 	struct totals now = totals_of(status);
@@ -103,6 +119,8 @@ static void show_proxy(const json_t *status, const json_t *before, double second
 	{
 		char text[128];
 
+		if (!json_object_get(item, "connections"))
+			continue;
 		snprintf(text, sizeof(text), "%s: %s", text_of(item, "name"),
 			 XY_COUNT(number_of(item, "connections")));
 		list_add(list, text);
@@ -110,6 +128,7 @@ static void show_proxy(const json_t *status, const json_t *before, double second
 	printf("Connections   %s, %s of them lanes (%s)\n", XY_COUNT(now.connections),
 	       XY_COUNT(now.lanes), list);
 	printf("Pipes         %s in segments\n", XY_SIZE(number_of(status, "pool_bytes")));
+	show_stuck(json_object_get(status, "loops"));
 	printf("Messages      frames of lanes: %s by the kernel (%s), %s by the proxy: %s\n",
 	       XY_COUNT(now.kernel), XY_SIZE(now.bytes), XY_COUNT(now.proxy),
 	       XY_SHARE(now.kernel, now.kernel + now.proxy));

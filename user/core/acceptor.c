@@ -192,6 +192,7 @@ static void *acceptor_thread(void *context)
 {
 	struct xy_acceptor *acceptor = context;
 
+	pthread_setname_np(pthread_self(), "acceptor");
 	xy_rcu_register_thread();
 	xy_loop_run(acceptor->loop);
 	xy_rcu_unregister_thread();

@@ -79,9 +79,10 @@ static bool stalled(struct xy_peer *peer, uint64_t now)
 	uint64_t since = atomic_load_explicit(&peer->watch_since_ms, memory_order_relaxed);
 
 	/* Each loop has a clock of its own: another's look may have been a little later than now.
-	 */
+	 * While the receiver's own loop is stuck it is not the receiver that stalls. */
 	if (progress != atomic_load_explicit(&peer->watch_mark, memory_order_relaxed) ||
-	    now > seen + WATCH_GAP_MS) {
+	    now > seen + WATCH_GAP_MS ||
+	    atomic_load_explicit(&peer->worker->pulse.stuck, memory_order_relaxed)) {
 		atomic_store_explicit(&peer->watch_mark, progress, memory_order_relaxed);
 		atomic_store_explicit(&peer->watch_since_ms, now, memory_order_relaxed);
 		return false;

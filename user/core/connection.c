@@ -182,7 +182,9 @@ void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, 
 		return;
 	}
 	timer_restart(connection, worker->core->heartbeat_ms);
-	if (atomic_load(&worker->core->draining))
+	if (worker->shutting)
+		xy_connection_close(connection, "the proxy ends");
+	else if (atomic_load(&worker->core->draining))
 		xy_connection_drain(connection);
 	return;
 

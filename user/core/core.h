@@ -36,7 +36,8 @@
 	X(BRAKED, "braked")                   /* publishers that had to wait */                   \
 	X(UNCOUNTED, "uncounted_frames")      /* K21: of epochs with more than the verdict saw */ \
 	X(REDIRECT_FAILED, "redirect_failed") /* sends to a lane that will be retried */          \
-	X(STUCK, "stuck_loops")
+	X(STUCK, "stuck_loops")               /* times that a loop did not come round in time */  \
+	X(MOVED, "tasks_moved")               /* taken over from a stuck loop by another */
 
 enum xy_counter {
 #define X(name, text) XY_COUNT_##name,
@@ -45,9 +46,17 @@ enum xy_counter {
 		XY_COUNTER_COUNT,
 };
 
+struct xy_loop;
 struct xy_worker;
 struct xy_router;
 struct xy_numbers;
+
+/* What the watchdog knows of a loop: written by it, read by anybody. */
+struct xy_pulse {
+	_Atomic(bool) stuck;
+	_Atomic(uint32_t) incidents;
+	_Atomic(uint64_t) longest_ms; /* of them, one that lasts included */
+};
 
 struct xy_core {
 	const char *instance;
@@ -59,6 +68,8 @@ struct xy_core {
 	struct xy_worker **worker;
 	unsigned workers;
 	struct xy_numbers *numbers;
+	struct xy_loop *acceptor_loop;
+	struct xy_pulse acceptor_pulse, router_pulse; /* a worker has its own */
 
 	uint32_t max_connections;
 	uint32_t max_topics;
@@ -66,6 +77,7 @@ struct xy_core {
 	uint64_t max_message;
 	uint64_t window;
 	uint32_t heartbeat_ms;
+	uint32_t stuck_after_ms; /* a loop that does not come round for so long is stuck */
 	uint64_t started_ms;
 
 	_Atomic(bool) draining;

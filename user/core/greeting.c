@@ -132,17 +132,7 @@ static bool token_known(const struct xy_greetings *greetings, const char *given)
 	return known;
 }
 
-static struct xy_worker *least_loaded(const struct xy_core *core)
-{
-	struct xy_worker *best = core->worker[0];
-
-	for (unsigned w = 1; w < core->workers; w++)
-		if (atomic_load(&core->worker[w]->load) < atomic_load(&best->load))
-			best = core->worker[w];
-	return best;
-}
-
-/* A greeted socket on its way to its worker. */
+/* A greeted socket on its way to a worker. Unbound: another one opens it when that is stuck. */
 struct handover {
 	struct xy_task task;
 	struct xy_peer *peer;
@@ -153,8 +143,14 @@ struct handover {
 static void handover_run(struct xy_task *task)
 {
 	struct handover *handover = xy_container_of(task, struct handover, task);
+	struct xy_worker *worker = xy_loop_context(xy_loop_here());
+	struct xy_worker *meant = handover->peer->worker;
 
-	xy_connection_open(handover->peer->worker, handover->peer, handover->fd, handover->is_unix);
+	/* In this order: a connection under way always counts somewhere. */
+	atomic_fetch_add(&worker->load, 1);
+	atomic_fetch_sub(&meant->load, 1);
+	handover->peer->worker = worker;
+	xy_connection_open(worker, handover->peer, handover->fd, handover->is_unix);
 	free(handover);
 }
 
@@ -177,7 +173,7 @@ static int peer_make(const struct greeting *greeting, const struct xy_hello *hel
 	if (core->kernel && !greeting->is_unix && hello->ack &&
 	    xy_kernel_claim(core->kernel, peer->endpoint, &peer->slot))
 		peer->slot.generation = 0;
-	peer->worker = least_loaded(core);
+	peer->worker = xy_worker_choose(core, NULL);
 	*ret_peer = peer;
 	return 0;
 }
@@ -241,7 +237,7 @@ static void greet(struct greeting *greeting, const struct xy_hello *hello)
 				      .is_unix = greeting->is_unix};
 	atomic_fetch_add(&peer->worker->load, 1);
 	greeting_free(greeting);
-	xy_loop_post(peer->worker->loop, &handover->task);
+	xy_loop_post_unbound(peer->worker->loop, &handover->task);
 }
 
 /* ---- HELLO

@@ -26,8 +26,9 @@ struct xy_connection;
 struct xy_peer {
 	/* Set before attach. */
 	uint64_t endpoint;
-	uint32_t number;          /* dense index below max_connections, free again with the peer */
-	struct xy_worker *worker; /* whose loop owns the connection */
+	uint32_t number; /* dense index below max_connections, free again with the peer */
+	/* Whose loop owns the connection; until one opens it, the one that is meant to. */
+	struct xy_worker *worker;
 	struct xy_session *session; /* the lane's record; NULL = no lane */
 	struct xy_slot slot;
 	uint64_t window;

@@ -399,7 +399,7 @@ static enum xy_error error_of(int error)
 static void request_run(struct xy_task *task)
 {
 	struct xy_request *request = xy_container_of(task, struct xy_request, task);
-	struct xy_router *router = request->peer->worker->core->router;
+	struct xy_router *router = request->peer->core->router;
 
 	switch (request->kind) {
 	case XY_REQUEST_ATTACH:
@@ -515,6 +515,7 @@ static void *router_thread(void *context)
 {
 	struct xy_router *router = context;
 
+	pthread_setname_np(pthread_self(), "router");
 	xy_rcu_register_thread();
 	xy_loop_run(router->loop);
 	xy_rcu_unregister_thread();

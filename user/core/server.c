@@ -31,6 +31,7 @@
 #define SUBSCRIPTIONS_MAX (1u << 20)
 #define WINDOW            (1u << 20)
 #define DRAIN_POLL_MS     10
+#define STUCK_AFTER_MS    100
 
 struct xy_server {
 	struct xy_core core;
@@ -159,6 +160,7 @@ static enum xy_exit limits_set(struct xy_core *core, const struct xy_server_opti
 	core->max_message = XY_MESSAGE_MAX_DEFAULT;
 	core->window = WINDOW;
 	core->heartbeat_ms = XY_HEARTBEAT_MS_DEFAULT;
+	core->stuck_after_ms = options->stuck_after_ms ? options->stuck_after_ms : STUCK_AFTER_MS;
 	return XY_EXIT_OK;
 }
 
@@ -342,6 +344,7 @@ enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_se
 		       xy_log_quoted(why));
 		goto err_free;
 	}
+	server->core.acceptor_loop = xy_acceptor_loop(server->acceptor);
 	server->core.listens = xy_acceptor_count(server->acceptor);
 	for (unsigned l = 0; l < server->core.listens; l++)
 		server->core.listen[l] = xy_acceptor_address(server->acceptor, l);
@@ -412,7 +415,7 @@ enum xy_exit xy_server_start(struct xy_server *server)
 		return XY_EXIT_FAILURE;
 	}
 	server->started = true;
-	xy_watchdog_start(server->watchdog, xy_acceptor_loop(server->acceptor));
+	xy_watchdog_start(server->watchdog);
 	for (unsigned l = 0; l < core->listens; l++)
 		xy_log(XY_LOG_INFO, "listening", "address=%s", core->listen[l]);
 	xy_log(XY_LOG_INFO, "started", "instance=%s version=%s loops=%u connections=%u",

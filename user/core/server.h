@@ -28,7 +28,8 @@ struct xy_server_options {
 	const char *token_file;   /* NULL = no tokens asked */
 	unsigned loops;           /* 0 = one per core */
 	unsigned max_connections; /* 0 = what the descriptor limit allows, at most 16,384 */
-	const char *admin_path; /* NULL = in the runtime directory; for the admin socket's owner */
+	unsigned stuck_after_ms; /* 0 = 100: a loop that does not come round for so long is stuck */
+	const char *admin_path;  /* NULL = in the runtime directory; for the admin socket's owner */
 };
 
 enum xy_exit {

@@ -73,11 +73,34 @@ static json_t *connection_of(const struct xy_connection *connection)
 
 	if (!json)
 		return NULL;
+	json_object_set_new(json, "loop", json_string(connection->worker->name));
 	json_object_set_new(json, "slot",
 			    connection->lane ? json_integer(peer->slot.slot) : json_null());
 	json_object_set_new(json, "kernel",
 			    connection->lane ? kernel_of(peer->session) : json_null());
 	return json;
+}
+
+/* How a loop does, as the watchdog knows it. `connections` < 0: it owns none. Any thread. Returns
+ * the entry, borrowed. */
+static json_t *loop_add(json_t *json, const struct xy_loop *loop, const struct xy_pulse *pulse,
+			int connections)
+{
+	json_t *entry = json_pack("{s:s, s:I, s:b, s:i, s:I}", "name", xy_loop_name(loop), "rounds",
+				  (json_int_t)xy_loop_rounds(loop), "stuck",
+				  (int)atomic_load(&pulse->stuck), "stuck_count",
+				  (int)atomic_load(&pulse->incidents), "stuck_longest_ms",
+				  (json_int_t)atomic_load(&pulse->longest_ms));
+
+	if (connections >= 0)
+		json_object_set_new(entry, "connections", json_integer(connections));
+	json_array_append_new(json_object_get(json, "loops"), entry);
+	return entry;
+}
+
+static json_t *worker_loop_add(const struct xy_worker *worker, json_t *json)
+{
+	return loop_add(json, worker->loop, &worker->pulse, (int)atomic_load(&worker->load));
 }
 
 static void worker_add(const struct xy_worker *worker, json_t *json)
@@ -87,11 +110,8 @@ static void worker_add(const struct xy_worker *worker, json_t *json)
 	struct xy_pool_stats pool;
 
 	xy_pool_stats(worker->pool, &pool);
-	json_array_append_new(json_object_get(json, "loops"),
-			      json_pack("{s:s, s:i, s:I, s:i}", "name", worker->name, "connections",
-					(int)atomic_load(&worker->load), "rounds",
-					(json_int_t)xy_loop_rounds(worker->loop), "cached_segments",
-					(int)pool.cached));
+	json_object_set_new(worker_loop_add(worker, json), "cached_segments",
+			    json_integer(pool.cached));
 	xy_list_each (connection, &worker->connections, of_worker)
 		if (connection->state < XY_CONNECTION_LINGER)
 			json_array_append_new(connections, connection_of(connection));
@@ -127,24 +147,47 @@ static json_t *core_of(const struct xy_core *core)
 			 "pool_bytes", (json_int_t)xy_pool_total_bytes());
 }
 
+static bool is_stuck(const struct xy_pulse *pulse)
+{
+	return atomic_load_explicit(&pulse->stuck, memory_order_relaxed);
+}
+
+/* Sends the status to its next stop that is not stuck. */
+static void status_go(struct xy_status *status)
+{
+	struct xy_core *core = status->core;
+
+	while (status->stop < core->workers && is_stuck(&core->worker[status->stop]->pulse))
+		worker_loop_add(core->worker[status->stop++], status->json);
+	if (status->stop == core->workers && is_stuck(&core->router_pulse))
+		status->stop++;
+	if (status->stop < core->workers)
+		xy_loop_post_unbound(core->worker[status->stop]->loop, &status->task);
+	else
+		xy_loop_post(status->stop == core->workers ? xy_router_loop(core->router)
+							   : status->home,
+			     &status->task);
+}
+
 static void status_run(struct xy_task *task)
 {
 	struct xy_status *status = xy_container_of(task, struct xy_status, task);
 	struct xy_core *core = status->core;
 
-	if (status->stop < core->workers) {
-		worker_add(core->worker[status->stop], status->json);
-	} else if (status->stop == core->workers) {
-		xy_router_describe(core->router, status->json);
-	} else {
+	if (status->stop > core->workers) {
+		loop_add(status->json, xy_router_loop(core->router), &core->router_pulse, -1);
+		loop_add(status->json, core->acceptor_loop, &core->acceptor_pulse, -1);
 		status->done(status, status->context);
 		return;
 	}
+	if (status->stop == core->workers)
+		xy_router_describe(core->router, status->json);
+	else if (xy_loop_here() == core->worker[status->stop]->loop)
+		worker_add(core->worker[status->stop], status->json);
+	else /* that worker is stuck, and another took the task over */
+		worker_loop_add(core->worker[status->stop], status->json);
 	status->stop++;
-	xy_loop_post(status->stop < core->workers    ? core->worker[status->stop]->loop
-		     : status->stop == core->workers ? xy_router_loop(core->router)
-						     : status->home,
-		     task);
+	status_go(status);
 }
 
 int xy_status_take(struct xy_core *core, struct xy_loop *home,
@@ -166,7 +209,7 @@ int xy_status_take(struct xy_core *core, struct xy_loop *home,
 	status->done = done;
 	status->context = context;
 	*ret_status = status;
-	xy_loop_post(core->worker[0]->loop, &status->task);
+	status_go(status);
 	return 0;
 }
 

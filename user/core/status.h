@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A snapshot of the proxy as JSON, made without stopping anything: one task travels from loop to
- * loop, each adds what it owns, and the last stop is where it came from.
+ * loop, each adds what it owns, and the last stop is where it came from. A loop that is stuck is
+ * passed by: it shows in "loops", and what it owns is missing.
  */
 #ifndef XY_CORE_STATUS_H
 #define XY_CORE_STATUS_H

@@ -2,6 +2,7 @@
 #include "core/worker.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/connection.h"
@@ -10,6 +11,26 @@
 #define SHRINK_MS   1000
 /* … but for so many segments: rare traffic should not map and unmap with every message. */
 #define SHRINK_KEEP 4
+
+struct xy_worker *xy_worker_choose(const struct xy_core *core, const uint32_t *more)
+{
+	struct xy_worker *best = NULL;
+	bool best_stuck = true;
+	uint32_t best_load = 0;
+
+	for (unsigned w = 0; w < core->workers; w++) {
+		struct xy_worker *worker = core->worker[w];
+		bool stuck = atomic_load_explicit(&worker->pulse.stuck, memory_order_relaxed);
+		uint32_t load = atomic_load(&worker->load) + (more ? more[w] : 0);
+
+		if (best && (stuck != best_stuck ? stuck : load >= best_load))
+			continue;
+		best = worker;
+		best_stuck = stuck;
+		best_load = load;
+	}
+	return best;
+}
 
 static void look_again_run(struct xy_task *task)
 {
@@ -79,6 +100,7 @@ static void *worker_thread(void *context)
 {
 	struct xy_worker *worker = context;
 
+	pthread_setname_np(pthread_self(), worker->name);
 	xy_rcu_register_thread();
 	xy_loop_run(worker->loop);
 	xy_rcu_unregister_thread();
@@ -99,6 +121,7 @@ static void shut_run(struct xy_task *task)
 	struct xy_worker *worker = xy_container_of(task, struct xy_worker, shut);
 	struct xy_connection *connection, *after;
 
+	worker->shutting = true;
 	xy_list_each_safe (connection, after, &worker->connections, of_worker)
 		xy_connection_close(connection, "the proxy ends");
 }

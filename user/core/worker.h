@@ -22,7 +22,10 @@ struct xy_worker {
 	unsigned index;
 	char name[16];
 	pthread_t thread;
-	_Atomic(uint32_t) load;  /* connections; added by the acceptor, subtracted here */
+	struct xy_pulse pulse;
+	/* Connections, those that it is meant to open included; added by the acceptor, or by the
+	 * worker that opens one in place of another. */
+	_Atomic(uint32_t) load;
 	_Atomic(uint32_t) asked; /* requests at the router and answers under way */
 
 	struct xy_pool *pool;
@@ -36,6 +39,7 @@ struct xy_worker {
 	struct xy_task look_again;        /* posted by any thread when receivers made room … */
 	_Atomic(bool) look_again_posted;  /* … at most once at a time */
 	struct xy_task drain, shut, stop; /* main posts each once */
+	bool shutting;                    /* what opens from now on closes at once */
 	struct xy_deliveries deliveries;
 };
 
@@ -48,6 +52,9 @@ void xy_worker_drain(struct xy_worker *worker);
 void xy_worker_shut(struct xy_worker *worker);
 bool xy_worker_idle(const struct xy_worker *worker); /* no connections, no requests under way */
 void xy_worker_stop(struct xy_worker *worker);
+/* Any thread: the least loaded worker that is not stuck; `more` (by index, may be NULL) is load
+ * that the workers do not know of yet. When all are stuck the least loaded one. */
+struct xy_worker *xy_worker_choose(const struct xy_core *core, const uint32_t *more);
 /* Any thread: the worker's braked publishers look at their receivers again. */
 void xy_worker_look_again(struct xy_worker *worker);
 

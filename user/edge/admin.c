@@ -281,6 +281,7 @@ static void *admin_thread(void *context)
 {
 	struct xy_admin *admin = context;
 
+	pthread_setname_np(pthread_self(), "admin");
 	xy_loop_run(admin->loop);
 	return NULL;
 }

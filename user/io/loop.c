@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,9 @@
 #include "io/loop.h"
 #include "io/timer.h"
 
-#define EVENTS_MAX 128
+#define EVENTS_MAX      128
+#define TASKS_A_ROUND   256
+#define UNBOUND_A_ROUND 16
 
 struct xy_loop {
 	char *name;
@@ -27,17 +30,26 @@ struct xy_loop {
 
 	struct epoll_event event[EVENTS_MAX]; /* of this round; data.ptr NULL = unwatched since */
 	int event_next, event_count;
+	/* Taken off `posted`, first posted first; more than one round may run. */
+	struct xy_task *backlog, **backlog_end;
 
 	/* Shared with other threads, apart from what the loop writes all the time. */
 	_Alignas(64) _Atomic(struct xy_task *) posted; /* last posted first; or &asleep */
+	_Atomic(struct xy_task *) unbound;             /* last posted first */
+	/* Taken off `unbound` by the loop, first posted first. Whoever wants one takes all, and
+	 * only the loop puts the rest back: so nobody follows a `next` that another may change. */
+	_Atomic(struct xy_task *) unbound_next;
 	atomic_bool stopping;
 	_Alignas(64) atomic_uint_fast64_t rounds;
+	atomic_uint_fast64_t wakes_ms; /* when it comes round by itself, while it waits */
 	_Atomic(const char *) running;
 };
 
 /* Stands in `posted` for "empty, and the loop waits": only who replaces it has to write the
  * eventfd. */
 static struct xy_task asleep;
+
+static _Thread_local struct xy_loop *here;
 
 static void running_set(struct xy_loop *loop, const char *name)
 {
@@ -96,6 +108,7 @@ int xy_loop_new(const struct xy_loop_options *options, struct xy_loop **ret_loop
 		goto err_wake;
 	loop->now_ms = xy_clock_ms();
 	loop->wheel.time = loop->now_ms;
+	loop->backlog_end = &loop->backlog;
 	*ret_loop = loop;
 	return 0;
 
@@ -179,28 +192,90 @@ void xy_loop_post(struct xy_loop *loop, struct xy_task *task)
 		wake(loop);
 }
 
-static void tasks_run(struct xy_loop *loop)
+void xy_loop_post_unbound(struct xy_loop *loop, struct xy_task *task)
 {
-	struct xy_task *posted, *task = NULL;
+	struct xy_task *head = atomic_load_explicit(&loop->unbound, memory_order_relaxed);
+	struct xy_task *waits = &asleep;
+
+	do {
+		task->next = head;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&loop->unbound, &head, task, memory_order_seq_cst, memory_order_relaxed));
+	/* First the task, then the look; the loop does both the other way round. */
+	if (atomic_compare_exchange_strong_explicit(&loop->posted, &waits, NULL,
+						    memory_order_seq_cst, memory_order_seq_cst))
+		wake(loop);
+}
+
+/* Turns a stack round. */
+static struct xy_task *posted_order(struct xy_task *last)
+{
+	struct xy_task *first = NULL;
+
+	while (last) {
+		struct xy_task *before = last->next;
+
+		last->next = first;
+		first = last;
+		last = before;
+	}
+	return first;
+}
+
+struct xy_task *xy_loop_take_unbound(struct xy_loop *loop)
+{
+	struct xy_task *first =
+		atomic_exchange_explicit(&loop->unbound_next, NULL, memory_order_acquire);
+	struct xy_task **end = &first;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = posted_order(atomic_exchange_explicit(&loop->unbound, NULL, memory_order_acquire));
+	return first;
+}
+
+static bool unbound_there(struct xy_loop *loop)
+{
+	return atomic_load_explicit(&loop->unbound, memory_order_seq_cst) ||
+	       atomic_load_explicit(&loop->unbound_next, memory_order_relaxed);
+}
+
+static void task_run(struct xy_loop *loop, struct xy_task *task)
+{
+	running_set(loop, task->name);
+	task->run(task);
+}
+
+static void unbound_run(struct xy_loop *loop, unsigned most)
+{
+	while (most--) {
+		struct xy_task *task = xy_loop_take_unbound(loop);
+
+		if (!task)
+			return;
+		atomic_store_explicit(&loop->unbound_next, task->next, memory_order_release);
+		task_run(loop, task);
+	}
+}
+
+static void tasks_run(struct xy_loop *loop, unsigned most)
+{
+	struct xy_task *last;
 
 	/* Tasks posted from here on wait for the next round, or one that posts itself would never
-	 * let events through. */
-	posted = atomic_exchange_explicit(&loop->posted, NULL, memory_order_acquire);
-	if (posted == &asleep)
-		return;
-	while (posted) {
-		struct xy_task *next = posted->next;
-
-		posted->next = task;
-		task = posted;
-		posted = next;
+	 * let events through; and so does what is too much for one round. */
+	last = atomic_exchange_explicit(&loop->posted, NULL, memory_order_acquire);
+	if (last && last != &asleep) {
+		*loop->backlog_end = posted_order(last);
+		loop->backlog_end = &last->next;
 	}
-	while (task) {
-		struct xy_task *next = task->next;
+	while (loop->backlog && most--) {
+		struct xy_task *task = loop->backlog;
 
-		running_set(loop, task->name);
-		task->run(task);
-		task = next;
+		loop->backlog = task->next;
+		if (!loop->backlog)
+			loop->backlog_end = &loop->backlog;
+		task_run(loop, task);
 	}
 }
 
@@ -255,15 +330,17 @@ static int wait_ms(struct xy_loop *loop, bool work_left)
 	struct xy_task *empty = NULL;
 	uint64_t next_ms, now_ms;
 
-	if (work_left)
+	if (work_left || loop->backlog)
 		return 0;
 	next_ms = xy_wheel_next(&loop->wheel);
 	now_ms = next_ms == UINT64_MAX ? 0 : xy_clock_ms();
 	if (next_ms <= now_ms)
 		return 0;
 	if (!atomic_compare_exchange_strong_explicit(&loop->posted, &empty, &asleep,
-						     memory_order_relaxed, memory_order_relaxed))
+						     memory_order_seq_cst, memory_order_relaxed) ||
+	    unbound_there(loop))
 		return 0;
+	atomic_store_explicit(&loop->wakes_ms, next_ms, memory_order_relaxed);
 	if (next_ms == UINT64_MAX)
 		return -1;
 	return (int)xy_min(next_ms - now_ms, (uint64_t)INT_MAX);
@@ -273,14 +350,17 @@ int xy_loop_run(struct xy_loop *loop)
 {
 	bool work_left = false, stopping = false;
 
+	here = loop;
 	while (!stopping) {
 		int timeout = wait_ms(loop, work_left);
 		int n;
 
 		running_set(loop, NULL);
 		n = epoll_wait(loop->epoll_fd, loop->event, EVENTS_MAX, timeout);
-		if (n < 0 && errno != EINTR)
+		if (n < 0 && errno != EINTR) {
+			here = NULL;
 			return -errno;
+		}
 		loop->event_count = xy_max(n, 0);
 		loop->now_ms = xy_clock_ms();
 		atomic_fetch_add_explicit(&loop->rounds, 1, memory_order_relaxed);
@@ -289,12 +369,14 @@ int xy_loop_run(struct xy_loop *loop)
 		stopping = atomic_load_explicit(&loop->stopping, memory_order_acquire);
 		/* Timers come last: data that came in time keeps a time-out from striking. */
 		events_run(loop);
-		tasks_run(loop);
+		unbound_run(loop, stopping ? UINT_MAX : UNBOUND_A_ROUND);
+		tasks_run(loop, stopping ? UINT_MAX : TASKS_A_ROUND);
 		timers_run(loop);
 		running_set(loop, "turn-end");
 		work_left = loop->turn_end && loop->turn_end(loop, loop->context);
 	}
 	running_set(loop, NULL);
+	here = NULL;
 	atomic_store_explicit(&loop->stopping, false, memory_order_relaxed);
 	return 0;
 }
@@ -322,4 +404,20 @@ uint64_t xy_loop_rounds(const struct xy_loop *loop)
 const char *xy_loop_running(const struct xy_loop *loop)
 {
 	return atomic_load_explicit(&loop->running, memory_order_relaxed);
+}
+
+bool xy_loop_idle(const struct xy_loop *loop)
+{
+	struct pollfd events = {.fd = loop->epoll_fd, .events = POLLIN};
+
+	/* An epoll descriptor is readable when one of its own is; a posted task makes the eventfd
+	 * so. */
+	return !xy_loop_running(loop) &&
+	       xy_clock_ms() <= atomic_load_explicit(&loop->wakes_ms, memory_order_relaxed) &&
+	       poll(&events, 1, 0) == 0;
+}
+
+struct xy_loop *xy_loop_here(void)
+{
+	return here;
 }

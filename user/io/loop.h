@@ -2,8 +2,9 @@
 /*
  * An event loop: epoll, timers, and tasks that other threads post.
  *
- * One thread runs a loop and owns everything registered with it. Only xy_loop_post(),
- * xy_loop_stop(), xy_loop_rounds() and xy_loop_running() may be called from elsewhere.
+ * One thread runs a loop and owns everything registered with it. Only what says "any thread" may be
+ * called from elsewhere. Work per round is bounded: 128 events, 256 tasks, 16 unbound tasks, the
+ * timers that are due; what each of them may do, its owner bounds.
  * Level-triggered: K16 has edge-triggered epoll fire per redirected message.
  * Errors: 0 or -errno.
  */
@@ -59,8 +60,14 @@ int xy_loop_rewatch(struct xy_loop *loop, struct xy_watch *watch,
 		    uint32_t events); /* no-op if unchanged */
 void xy_loop_unwatch(struct xy_loop *loop, struct xy_watch *watch);
 
-void xy_loop_post(struct xy_loop *loop,
-		  struct xy_task *task); /* any thread; never fails, never blocks */
+/* Any thread; never fails, never blocks. A task posted so runs on this loop and on no other. */
+void xy_loop_post(struct xy_loop *loop, struct xy_task *task);
+/* The same for a task that any loop may run, in no order: until it starts it can be taken back, by
+ * any thread. xy_loop_here() tells it where it runs. It must not post itself again to that loop. */
+void xy_loop_post_unbound(struct xy_loop *loop, struct xy_task *task);
+/* The unbound tasks that have not started, linked by `next`; NULL = none. They are the caller's. */
+struct xy_task *xy_loop_take_unbound(struct xy_loop *loop);
+struct xy_loop *xy_loop_here(void); /* the loop that this thread runs, or NULL */
 
 void xy_timer_start(struct xy_loop *loop, struct xy_timer *timer, uint64_t delay_ms); /* restarts */
 void xy_timer_stop(struct xy_timer *timer);
@@ -70,10 +77,13 @@ uint64_t xy_loop_now_ms(const struct xy_loop *loop); /* CLOCK_MONOTONIC, as of t
 void *xy_loop_context(const struct xy_loop *loop);
 const char *xy_loop_name(const struct xy_loop *loop);
 
-/* For the watchdog. A waiting loop is never stuck. The names of watches, tasks and timers must
- * outlive them (string literals). */
+/* For the watchdog; any thread. The names of watches, tasks and timers must outlive them (string
+ * literals). */
 uint64_t xy_loop_rounds(const struct xy_loop *loop);
-const char *
-xy_loop_running(const struct xy_loop *loop); /* name of what runs now; NULL while waiting */
+/* Name of what runs now; NULL while waiting. */
+const char *xy_loop_running(const struct xy_loop *loop);
+/* Whether it waits, and has nothing to wake up for: such a loop is not stuck, however long it has
+ * been in the same round. */
+bool xy_loop_idle(const struct xy_loop *loop);
 
 #endif

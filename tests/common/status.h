@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a running proxy says of itself: the JSON of `xylem status`. Every function fails the running
+ * cmocka test when it cannot do what it says. One thread.
+ */
+#ifndef TEST_STATUS_H
+#define TEST_STATUS_H
+
+#include <jansson.h>
+
+#include "common/proxy.h"
+#include "common/raw.h"
+
+json_t *status_take(const struct proxy *proxy); /* the caller's reference */
+uint64_t status_counter(const struct proxy *proxy, const char *name);
+/* The entry of "loops" with this name, of "connections" with this client's endpoint; NULL = none.
+ * Borrowed. */
+json_t *status_loop(json_t *status, const char *name);
+json_t *status_connection(json_t *status, const struct raw *raw);
+/* 0 where there is none. */
+uint64_t status_number(const json_t *object, const char *name);
+/* What a lane's verdict counted for this reason. */
+uint64_t status_reason(const struct proxy *proxy, const struct raw *raw, const char *reason);
+
+#endif

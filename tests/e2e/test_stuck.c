@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A loop that does not come round: the rest goes on, takes over what it can, and says so. */
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/proxy.h"
+#include "common/raw.h"
+#include "common/status.h"
+#include "common/thread.h"
+
+#define STUCK     "loop-1"
+#define FREE      "loop-0"
+#define NEWCOMERS 6
+#define STALL_MS  2000 /* a receiver's default patience */
+
+static pid_t stopped[3]; /* threads that stand still */
+
+static void stop(struct proxy *proxy, unsigned index, const char *name)
+{
+	stopped[index] = thread_stop(proxy_pid(proxy), name);
+}
+
+static void go(unsigned index)
+{
+	pid_t thread = stopped[index];
+
+	stopped[index] = 0;
+	if (thread != 0)
+		thread_go(thread);
+}
+
+static int teardown(void **state)
+{
+	for (unsigned i = 0; i < 3; i++)
+		go(i);
+	return proxy_test_teardown(state);
+}
+
+static bool lives_on(const struct proxy *proxy, const struct raw *raw, const char *loop)
+{
+	json_t *status = status_take(proxy);
+	const char *name =
+		json_string_value(json_object_get(status_connection(status, raw), "loop"));
+	bool is = name != NULL && strcmp(name, loop) == 0;
+
+	json_decref(status);
+	return is;
+}
+
+static void await_stuck(const struct proxy *proxy, const char *loop, bool stuck)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	bool now = !stuck;
+
+	while (now != stuck) {
+		json_t *status = status_take(proxy);
+
+		now = json_is_true(json_object_get(status_loop(status, loop), "stuck"));
+		json_decref(status);
+		if (test_now_ms() > deadline)
+			fail_msg("status does not say that %s is %s", loop,
+				 stuck ? "stuck" : "moving");
+	}
+}
+
+/* A client whose connection lives on this loop: the acceptor deals them out. */
+static struct raw *open_on(const struct proxy *proxy, const char *loop)
+{
+	await_stuck(proxy, loop, false);
+	for (int i = 0; i < 16; i++) {
+		struct raw *raw = raw_open(proxy);
+
+		if (lives_on(proxy, raw, loop))
+			return raw;
+	}
+	fail_msg("no connection gets to %s", loop);
+	return NULL;
+}
+
+static void exchange(struct raw *publisher, uint64_t topic, uint64_t *sequence,
+		     struct raw *subscriber)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%lu", (unsigned long)++*sequence);
+	raw_publish(publisher, topic, *sequence, text);
+	raw_expect_text(subscriber, text);
+}
+
+static void expect_sequence(struct raw *subscriber, uint64_t topic, uint64_t from, uint64_t to)
+{
+	for (uint64_t i = from; i <= to; i++) {
+		const struct raw_frame *data = raw_expect_data(subscriber);
+
+		assert_int_equal(data->header.target, topic);
+		assert_int_equal(data->header.sequence, i);
+	}
+}
+
+static void test_newcomers_of_a_stuck_loop_are_served_by_the_others(void **state)
+{
+	struct proxy *proxy = *state;
+	struct raw *newcomer[NEWCOMERS], *later[NEWCOMERS];
+	uint64_t moved, topic, sequence = 0;
+
+	/* The watchdog stands still, too, until all are handed over: so some of them surely are
+	 * handed to the stuck loop. */
+	stop(proxy, 0, "xylem");
+	stop(proxy, 1, STUCK);
+	for (int i = 0; i < NEWCOMERS; i++) {
+		newcomer[i] = raw_connect(proxy);
+		raw_hello(newcomer[i], RAW_HELLO);
+	}
+	go(0);
+	for (int i = 0; i < NEWCOMERS; i++) {
+		raw_sync(newcomer[i]);
+		assert_true(lives_on(proxy, newcomer[i], FREE));
+	}
+	await_stuck(proxy, STUCK, true);
+	moved = status_counter(proxy, "tasks_moved");
+	assert_int_not_equal(moved, 0);
+	assert_int_not_equal(proxy_logged(proxy, "event=tasks-moved loop=" STUCK), 0);
+
+	/* Those who come now are not even offered to it. */
+	for (int i = 0; i < NEWCOMERS; i++)
+		later[i] = raw_open(proxy);
+	assert_int_equal(status_counter(proxy, "tasks_moved"), moved);
+	topic = raw_declare(later[0], "stuck.newcomers");
+	raw_subscribe_to(newcomer[1], "stuck.newcomers");
+	for (int i = 0; i < 20; i++)
+		exchange(later[0], topic, &sequence, newcomer[1]);
+
+	go(1);
+	await_stuck(proxy, STUCK, false);
+	for (int i = 0; i < NEWCOMERS; i++)
+		raw_sync(later[i]);
+}
+
+static void test_what_all_loops_leave_undone_waits_for_the_first_that_moves(void **state)
+{
+	struct proxy *proxy = *state;
+	struct raw *raw[NEWCOMERS];
+	unsigned known;
+
+	stop(proxy, 0, "xylem");
+	stop(proxy, 1, STUCK);
+	stop(proxy, 2, FREE);
+	for (int i = 0; i < NEWCOMERS; i++) {
+		raw[i] = raw_connect(proxy);
+		raw_hello(raw[i], RAW_HELLO);
+	}
+	known = proxy_logged(proxy, "event=loop-stuck");
+	go(0);
+	/* A status that is on its way to a loop that all others cannot help waits with it. */
+	while (proxy_logged(proxy, "event=loop-stuck") < known + 2)
+		poll(NULL, 0, 5);
+	await_stuck(proxy, STUCK, true);
+	await_stuck(proxy, FREE, true);
+	go(2);
+	for (int i = 0; i < NEWCOMERS; i++)
+		raw_sync(raw[i]);
+	go(1);
+}
+
+/* Publishes until the kernel moves this publisher's messages again. */
+static void await_lane(const struct proxy *proxy, struct raw *publisher, uint64_t topic,
+		       uint64_t *sequence, struct raw *subscriber)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS, first = 0, frames = 0;
+
+	for (int round = 0; frames <= first; round++) {
+		json_t *status = status_take(proxy);
+
+		frames = status_number(
+			json_object_get(status_connection(status, publisher), "kernel"), "frames");
+		json_decref(status);
+		first = round == 0 ? frames : first;
+		exchange(publisher, topic, sequence, subscriber);
+		raw_sync(publisher);
+		assert_true(test_now_ms() < deadline);
+	}
+}
+
+static void test_connections_of_a_stuck_loop_lose_nothing(void **state)
+{
+	struct proxy *proxy = *state;
+	struct raw *held = open_on(proxy, STUCK), *held_publisher = open_on(proxy, STUCK);
+	struct raw *subscriber = open_on(proxy, FREE), *publisher = open_on(proxy, FREE);
+	bool lanes = proxy_kernel_path(proxy) == KERNEL_PATH_ON;
+	uint64_t to_held, to_both, to_free, sent_held = 0, sent_both = 0, sent_free = 0;
+	uint64_t first_held, first_both, since;
+	struct xy_frame sync;
+	json_t *status;
+
+	to_held = raw_declare(publisher, "stuck.held");
+	to_free = raw_declare(publisher, "stuck.free");
+	to_both = raw_declare(held_publisher, "stuck.both");
+	raw_subscribe_to(held, "stuck.held");
+	raw_subscribe_to(subscriber, "stuck.free");
+	raw_subscribe_to(held, "stuck.both");
+	raw_subscribe_to(subscriber, "stuck.both");
+	exchange(publisher, to_held, &sent_held, held);
+	exchange(held_publisher, to_both, &sent_both, held);
+	raw_expect_text(subscriber, "1");
+	exchange(publisher, to_free, &sent_free, subscriber);
+	raw_sync(publisher);
+	first_held = sent_held + 1;
+	first_both = sent_both + 1;
+
+	stop(proxy, 1, STUCK);
+	since = test_now_ms();
+	/* By the kernel as long as its heartbeat is fresh, and then by the proxy. */
+	do {
+		raw_publish(publisher, to_held, ++sent_held, "held");
+		raw_publish(held_publisher, to_both, ++sent_both, "both");
+		exchange(publisher, to_free, &sent_free, subscriber);
+		poll(NULL, 0, 5);
+	} while (lanes && status_reason(proxy, publisher, "deadman") == 0);
+	raw_publish(publisher, to_held, ++sent_held, "held");
+	await_stuck(proxy, STUCK, true);
+	/* Nobody is called slow because its loop is. */
+	sync = raw_header(publisher, XY_SYNC);
+	sync.correlation = ++publisher->syncs;
+	raw_send_frame(publisher, sync, NULL, 0);
+	while (test_now_ms() < since + STALL_MS + 1500)
+		poll(NULL, 0, 20);
+	status = status_take(proxy);
+	assert_int_equal(proxy_logged(proxy, "event=loop-stuck loop=" STUCK),
+			 status_number(status_loop(status, STUCK), "stuck_count"));
+	assert_true(status_number(status_loop(status, STUCK), "stuck_longest_ms") >= STALL_MS);
+	json_decref(status);
+
+	go(1);
+	raw_expect(publisher, XY_SYNCED);
+	expect_sequence(subscriber, to_both, first_both, sent_both);
+	for (uint64_t held_next = first_held, both_next = first_both;
+	     held_next <= sent_held || both_next <= sent_both;) {
+		const struct raw_frame *data = raw_expect_data(held);
+		uint64_t *next = data->header.target == to_held ? &held_next : &both_next;
+
+		assert_int_equal(data->header.sequence, (*next)++);
+	}
+	await_stuck(proxy, STUCK, false);
+	assert_int_not_equal(proxy_logged(proxy, "event=loop-moving loop=" STUCK), 0);
+	exchange(publisher, to_held, &sent_held, held);
+	if (lanes)
+		await_lane(proxy, publisher, to_free, &sent_free, subscriber);
+}
+
+int main(void)
+{
+	static const char *const arguments[] = {"--loops", "2", NULL};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(test_newcomers_of_a_stuck_loop_are_served_by_the_others,
+					  teardown),
+		cmocka_unit_test_teardown(
+			test_what_all_loops_leave_undone_waits_for_the_first_that_moves, teardown),
+		cmocka_unit_test_teardown(test_connections_of_a_stuck_loop_lose_nothing, teardown),
+	};
+
+	return proxy_run_both(tests, arguments);
+}

@@ -21,8 +21,24 @@ void xy_connection_rewatch(struct xy_connection *connection)
 {
 	uint32_t events = (connection->holds ? 0 : EPOLLIN) | (connection->writing ? EPOLLOUT : 0);
 
-	if (connection->state < XY_CONNECTION_CLOSED)
+	if (connection->state == XY_CONNECTION_CLOSED || (connection->unwatched && !events))
+		return;
+	if (!connection->unwatched) {
 		xy_loop_rewatch(connection->worker->loop, &connection->watch, events);
+		return;
+	}
+	connection->unwatched = false;
+	if (xy_loop_watch(connection->worker->loop, &connection->watch, events))
+		xy_connection_close(connection, "out of memory");
+}
+
+/* Hanging up is reported whatever is watched, again and again, and may come before the input of a
+ * held connection has been read. The hold ends it: no receiver may stall for ever. */
+static void hung_up_while_held(struct xy_connection *connection)
+{
+	xy_loop_unwatch(connection->worker->loop, &connection->watch);
+	connection->unwatched = true;
+	connection->writing = false;
 }
 
 static void timer_restart(struct xy_connection *connection, uint64_t delay_ms)
@@ -99,6 +115,8 @@ static void timer_expired(struct xy_timer *timer)
 		return;
 	}
 	heard_in_kernel(connection, now);
+	if (connection->holds) /* who is not read cannot be heard */
+		connection->heard_ms = now;
 	if (now - connection->heard_ms >= 3 * heartbeat) {
 		xy_connection_close(connection, "silent for three heartbeats");
 		return;
@@ -122,9 +140,8 @@ static void ready(struct xy_watch *watch, uint32_t events)
 
 	if (events & EPOLLOUT)
 		xy_outbound_dirty(connection);
-	/* EPOLLHUP and EPOLLERR come even while input is held: then the client is gone for good. */
 	if (connection->holds && events & (EPOLLHUP | EPOLLERR))
-		xy_connection_close(connection, "gone while it had to wait");
+		hung_up_while_held(connection);
 	else if (events & ~(uint32_t)EPOLLOUT && !connection->holds)
 		xy_inbound_ready(connection);
 }

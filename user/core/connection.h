@@ -98,7 +98,9 @@ struct xy_connection {
 	size_t firm;    /* bytes of `data` up to the last frame that drop-oldest may not drop */
 	uint32_t holds; /* enum xy_hold: takes no more input while not 0 */
 	uint64_t held_since_ms;
-	bool writing; /* waits for the socket to take more */
+	bool writing;   /* waits for the socket to take more */
+	bool unwatched; /* it hung up while its input was held: the rest is read after the hold */
+	bool deaf;      /* it takes nothing any more; what it has sent is still read to its end */
 
 	struct xy_idmap targets; /* struct xy_target by id */
 	struct xy_target *last_target;

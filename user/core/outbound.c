@@ -33,7 +33,7 @@ int xy_control_send(struct xy_connection *connection, const struct xy_frame *fra
 	size_t room;
 	uint8_t *to;
 
-	if (connection->state >= XY_CONNECTION_LINGER)
+	if (connection->state >= XY_CONNECTION_LINGER || connection->deaf)
 		return -EPIPE;
 	whole.length = (uint32_t)(XY_HEADER_SIZE + length);
 	whole.version = XY_WIRE_VERSION;
@@ -193,7 +193,8 @@ void xy_outbound_deliver(struct xy_connection *connection, struct xy_peer *sende
 	size_t bytes = chain->length, held = xy_pipe_length(connection->data);
 	bool full = held >= XY_BUFFER_PAUSE;
 
-	if (connection->state >= XY_CONNECTION_LINGER || connection->goodbye_sent) {
+	if (connection->state >= XY_CONNECTION_LINGER || connection->goodbye_sent ||
+	    connection->deaf) {
 		xy_chain_clear(chain, connection->worker->pool);
 		data_gone(connection, bytes, frames);
 		xy_count(connection->worker->core, XY_COUNT_GONE, frames);
@@ -460,6 +461,22 @@ static int outbound_socket(struct xy_connection *connection)
 	return more;
 }
 
+/* Who hung up takes nothing more, but what it sent before is still to be read: its end, or the
+ * error, comes behind that. */
+static void deafen(struct xy_connection *connection)
+{
+	struct xy_view view;
+
+	connection->deaf = true;
+	connection->writing = false;
+	xy_outbound_drop(connection);
+	if (xy_pipe_read(connection->control, &view) == 0)
+		xy_pipe_advance(connection->control, view.length, view.length);
+	connection->held_control = 0;
+	bindings_sent(connection);
+	xy_connection_rewatch(connection);
+}
+
 void xy_outbound_send(struct xy_connection *connection)
 {
 	if (connection->state == XY_CONNECTION_CLOSED)
@@ -470,9 +487,8 @@ void xy_outbound_send(struct xy_connection *connection)
 	}
 	if (connection->lane) {
 		outbound_lane(connection);
-	} else if (outbound_socket(connection) < 0) {
-		xy_connection_close(connection, "the socket takes no more");
-		return;
+	} else if (!connection->deaf && outbound_socket(connection) < 0) {
+		deafen(connection);
 	} else {
 		bindings_sent(connection);
 		connection->writing = !xy_outbound_empty(connection);

@@ -82,7 +82,7 @@ static json_t *connection_of(const struct xy_connection *connection)
 }
 
 /* How a loop does, as the watchdog knows it. `connections` < 0: it owns none. Any thread. Returns
- * the entry, borrowed. */
+ * the entry, borrowed; NULL without memory. */
 static json_t *loop_add(json_t *json, const struct xy_loop *loop, const struct xy_pulse *pulse,
 			int connections)
 {
@@ -94,8 +94,7 @@ static json_t *loop_add(json_t *json, const struct xy_loop *loop, const struct x
 
 	if (connections >= 0)
 		json_object_set_new(entry, "connections", json_integer(connections));
-	json_array_append_new(json_object_get(json, "loops"), entry);
-	return entry;
+	return json_array_append_new(json_object_get(json, "loops"), entry) ? NULL : entry;
 }
 
 static json_t *worker_loop_add(const struct xy_worker *worker, json_t *json)

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A publisher that hangs up while the proxy does not read it: what it had sent arrives. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/proxy.h"
+#include "common/raw.h"
+#include "common/status.h"
+
+#define PAYLOAD 16000
+#define FRAME   (XY_HEADER_SIZE + PAYLOAD)
+
+static bool is_waiting(const struct proxy *proxy, const struct raw *raw)
+{
+	json_t *status = status_take(proxy);
+	bool waiting = json_is_true(json_object_get(status_connection(status, raw), "waiting"));
+
+	json_decref(status);
+	return waiting;
+}
+
+/* Sends until nothing more goes and the proxy says that this publisher has to wait. Returns the
+ * whole frames sent; part of one more may have gone. */
+static uint64_t fill(const struct proxy *proxy, struct raw *publisher, uint64_t topic)
+{
+	static uint8_t bytes[FRAME], payload[PAYLOAD];
+	struct pollfd pollfd = {.fd = publisher->fd, .events = POLLOUT};
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS, whole = 0;
+	size_t at = 0;
+
+	for (;;) {
+		struct xy_frame data = raw_header(publisher, XY_DATA);
+		ssize_t sent;
+
+		data.target = topic;
+		data.sequence = whole + 1;
+		raw_put(bytes, data, payload, PAYLOAD);
+		sent = send(publisher->fd, bytes + at, FRAME - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (sent < 0) {
+			assert_int_equal(errno, EAGAIN);
+			if (poll(&pollfd, 1, 100) == 0 && is_waiting(proxy, publisher))
+				return whole;
+			assert_true(test_now_ms() < deadline);
+			continue;
+		}
+		at += (size_t)sent;
+		whole += at == FRAME;
+		at %= FRAME;
+	}
+}
+
+/* `spoken_to`: the proxy still has something to say to it, and finds that nobody listens. (TCP
+ * would answer that with RST, and throw away what is under way.) */
+static void hang_up(struct proxy *proxy, struct raw *publisher, bool spoken_to)
+{
+	struct raw *subscriber = raw_open(proxy), *speaker = raw_open(proxy);
+	uint64_t topic, other, whole, deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	json_t *status;
+
+	/* Without a lane the proxy makes it wait by not reading. */
+	raw_hello(publisher, "{\"name\":\"publisher\",\"ack\":false}");
+	raw_sync(publisher);
+	assert_false(publisher->lane);
+	topic = raw_declare(publisher, "hang.up");
+	raw_subscribe(subscriber, "{\"subject\":\"hang.up\",\"stall_ms\":60000}");
+	other = raw_declare(speaker, "hang.other");
+	raw_subscribe_to(publisher, "hang.other");
+	whole = fill(proxy, publisher, topic);
+	assert_int_equal(shutdown(publisher->fd, SHUT_RDWR), 0);
+	if (spoken_to) {
+		raw_publish(speaker, other, 1, "hello?");
+		raw_sync(speaker);
+	}
+	/* Its loop sees it; this publisher is nobody's any more, and still waits. */
+	for (int i = 0; i < 10; i++) {
+		assert_true(is_waiting(proxy, publisher));
+		poll(NULL, 0, 10);
+	}
+	for (uint64_t i = 1; i <= whole; i++)
+		assert_int_equal(raw_expect_data(subscriber)->header.sequence, i);
+	do {
+		bool gone;
+
+		status = status_take(proxy);
+		gone = status_connection(status, publisher) == NULL;
+		json_decref(status);
+		if (gone)
+			break;
+		assert_true(test_now_ms() < deadline);
+	} while (true);
+	raw_expect_silence(subscriber);
+}
+
+static void test_what_a_unix_publisher_sent_before_it_hung_up_arrives(void **state)
+{
+	hang_up(*state, raw_connect_unix(*state), false);
+}
+
+static void test_one_that_hung_up_and_is_spoken_to_is_read_to_its_end(void **state)
+{
+	hang_up(*state, raw_connect_unix(*state), true);
+}
+
+static void test_what_a_tcp_publisher_sent_before_it_hung_up_arrives(void **state)
+{
+	hang_up(*state, raw_connect(*state), false);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		proxy_test(test_what_a_unix_publisher_sent_before_it_hung_up_arrives),
+		proxy_test(test_one_that_hung_up_and_is_spoken_to_is_read_to_its_end),
+		proxy_test(test_what_a_tcp_publisher_sent_before_it_hung_up_arrives),
+	};
+
+	return proxy_run_both(tests, NULL);
+}

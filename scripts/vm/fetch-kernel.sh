@@ -18,11 +18,18 @@ newest() {
 }
 
 if [[ -z $(newest) ]]; then
-	archive=$( (cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null || true) |
-		grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1 || true)
+	# A security suite lives in the archive of that name.
+	directory=debian
+	[[ $suite != *-security ]] || directory=debian-security
+	archive=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null |
+		grep -v '^#' | grep -oE "https?://[^ ]+/$directory/?( |\$)" | head -n 1 || true)
+	[[ $archive ]] || {
+		echo "apt's sources here name no $directory archive to fetch $suite from" >&2
+		exit 1
+	}
 	keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 	mkdir -p "$cache"/apt/{lists,cache}/partial "$cache"/apt/cache/archives/partial
-	echo "deb [signed-by=$keyring] ${archive:-http://deb.debian.org/debian} $suite main" \
+	echo "deb [signed-by=$keyring] ${archive% } $suite main" \
 		>"$cache/apt/sources.list"
 	state=(-o Dir::State::lists="$cache/apt/lists" -o Dir::Cache="$cache/apt/cache"
 		-o Dir::Etc::sourcelist="$cache/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null

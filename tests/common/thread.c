@@ -2,6 +2,7 @@
 #include "common/thread.h"
 
 #include <dirent.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,9 +48,13 @@ static pid_t thread_find(pid_t process, const char *name)
 
 pid_t thread_stop(pid_t process, const char *name)
 {
-	pid_t thread = thread_find(process, name);
+	uint64_t end = test_now_ms() + TEST_TIMEOUT_MS;
+	pid_t thread;
 	int status;
 
+	/* A thread gives itself its name, perhaps after others serve already. */
+	while ((thread = thread_find(process, name)) < 0 && test_now_ms() < end)
+		poll(NULL, 0, 2);
 	if (thread < 0)
 		fail_msg("process %d has no thread %s", process, name);
 	assert_int_equal(ptrace(PTRACE_SEIZE, thread, 0, 0), 0);

@@ -140,6 +140,20 @@ check: deps
 mutants: all | $(BUILD)/.packages-check
 	@BUILD=$(BUILD) scripts/mutants.sh $(MUTANT)
 
+# ---- chaos -------------------------------------------------------------------------------------
+# Dozens of processes, random traffic, faults; every message checked (tests/chaos/chaos.c). The
+# linker lets the workers see three moments of the library.
+CHAOS_OBJ := $(patsubst tests/%.c,$(BUILD)/obj/tests/%.o,$(sort $(wildcard tests/chaos/*.c)))
+$(BUILD)/chaos/chaos: $(CHAOS_OBJ) $(BUILD)/obj/tests/common/sandbox.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -Wl,--wrap=xy_client_tell,--wrap=xy_client_on_welcome,--wrap=xy_inbound_payload \
+		-o $@ $^ $(LIBS)
+.PHONY: chaos
+chaos: $(BUILD)/xylem $(BUILD)/chaos/chaos
+	@XYLEM=$(abspath $(BUILD))/xylem XY_BUILD=$(abspath $(BUILD)) \
+		$(BUILD)/chaos/chaos $(BUILD)/chaos \
+		$(or $(SECONDS),60) $(or $(SEED),0) $(or $(RATE),60000)
+
 # ---- the rest ----------------------------------------------------------------------------------
 .PHONY: deps run lint tidy format install clean help
 deps:
@@ -180,6 +194,7 @@ help:
 	@echo 'make               builds into $(BUILD)/: xylem, libxylem.a, libxylem.so, xylem.pc'
 	@echo 'make run           installs what is missing, builds, and shows it working'
 	@echo 'make check         installs what is missing, builds, and runs every test'
+	@echo 'make chaos         random traffic and faults for SECONDS (60), by SEED (random; root)'
 	@echo 'make check-unit    one level by itself; also check-kernel, check-e2e (root)'
 	@echo 'make mutants       breaks the product in many small ways and expects red tests; MUTANT=name: one'
 	@echo 'make deps          installs the packages that are missing (root)'

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "chaos/report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chaos/faults.h"
+#include "chaos/proxies.h"
+#include "chaos/workers.h"
+
+#define SEEN_MAX 1024 /* connections by endpoint, a power of two */
+
+/* What a connection's counters were at the last look. */
+struct seen {
+	uint64_t endpoint, kernel, passed;
+};
+
+static struct ledger *ledger;
+static FILE *log_file;
+static uint32_t notes;
+static struct seen seen[PROXIES][SEEN_MAX];
+static uint64_t kernel_frames[PROXIES], passed_frames[PROXIES], looks, last_checked, last_ms;
+static json_int_t counter_sum[PROXIES];
+
+void report_open(struct ledger *the_ledger, const char *directory)
+{
+	char path[512];
+
+	ledger = the_ledger;
+	snprintf(path, sizeof(path), "%s/run.log", directory);
+	log_file = fopen(path, "we");
+}
+
+void report_notes(void)
+{
+	uint32_t end = atomic_load(&ledger->notes);
+
+	if (end - notes > NOTES_MAX)
+		notes = end - NOTES_MAX;
+	for (; notes != end; notes++) {
+		struct note *note = &ledger->note[notes % NOTES_MAX];
+
+		/* Its author may be stopped or dead in the middle of it: then it is skipped next
+		 * time round. */
+		if (!atomic_exchange(&note->written, false))
+			continue;
+		if (log_file != NULL) {
+			fprintf(log_file, "%9.3f %s\n", (double)note->ms / 1000, note->text);
+			fflush(log_file);
+		}
+		if (note->text[0] != '-') /* what is done to whom, for the log alone */
+			fprintf(stderr, "%9.3f %s\n", (double)note->ms / 1000, note->text);
+	}
+}
+
+/* ---- sums --------------------------------------------------------------------------------------
+ */
+
+static uint64_t tally_sum(enum tally tally, int proxy)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t w = 0; w < ledger->workers; w++)
+		if (proxy < 0 || ledger->worker[w].plan.proxy == (uint32_t)proxy)
+			sum += atomic_load(&ledger->worker[w].tally[tally]);
+	return sum;
+}
+
+static uint64_t checked_of(int proxy)
+{
+	return tally_sum(TALLY_TOPIC, proxy) + tally_sum(TALLY_GROUP, proxy) +
+	       tally_sum(TALLY_DIRECT, proxy) + tally_sum(TALLY_REPLY, proxy);
+}
+
+uint64_t report_checked(void)
+{
+	return checked_of(-1);
+}
+
+static uint64_t integer_of(const json_t *json, const char *name)
+{
+	return (uint64_t)json_integer_value(json_object_get(json, name));
+}
+
+static void connection_add(uint32_t proxy, const json_t *connection)
+{
+	const char *hex = json_string_value(json_object_get(connection, "endpoint"));
+	const json_t *kernel = json_object_get(connection, "kernel");
+	uint64_t endpoint = hex != NULL ? strtoull(hex, NULL, 16) : 0;
+	struct seen *place = &seen[proxy][endpoint % SEEN_MAX];
+
+	if (!json_is_object(kernel))
+		return;
+	if (place->endpoint != endpoint)
+		*place = (struct seen){.endpoint = endpoint};
+	kernel_frames[proxy] += integer_of(kernel, "frames") - place->kernel;
+	passed_frames[proxy] += integer_of(kernel, "passed") - place->passed;
+	place->kernel = integer_of(kernel, "frames");
+	place->passed = integer_of(kernel, "passed");
+}
+
+void report_status(uint32_t proxy, const json_t *status)
+{
+	json_t *connection;
+	size_t i;
+
+	looks++;
+	json_array_foreach(json_object_get(status, "connections"), i, connection)
+		connection_add(proxy, connection);
+	counter_sum[proxy] =
+		(json_int_t)integer_of(json_object_get(status, "counters"), "slow_consumers");
+}
+
+/* ---- lines -------------------------------------------------------------------------------------
+ */
+
+static double percent(uint64_t part, uint64_t other)
+{
+	return part + other > 0 ? 100.0 * (double)part / (double)(part + other) : 0;
+}
+
+void report_progress(void)
+{
+	uint64_t now = ledger_ms(ledger), checked = report_checked();
+	double seconds = (double)(now - last_ms) / 1000;
+
+	printf("%5.0f s  %11" PRIu64 " checked  %7.0f/s  (%" PRIu64 " with, %" PRIu64
+	       " without kernel path; kernel moved %.1f %% of lane frames)  ",
+	       (double)now / 1000, checked, (double)(checked - last_checked) / seconds,
+	       checked_of(0), checked_of(1), percent(kernel_frames[0], passed_frames[0]));
+	faults_print(stdout);
+	printf("  failures %u\n", atomic_load(&ledger->failures));
+	fflush(stdout);
+	last_checked = checked;
+	last_ms = now;
+}
+
+static uint64_t ending_sum(enum ending ending)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t w = 0; w < ledger->workers; w++)
+		sum += atomic_load(&ledger->worker[w].ending[ending]);
+	return sum;
+}
+
+static void log_tail(uint32_t p)
+{
+	char command[600];
+
+	fprintf(stderr, "---- end of %s ----\n", proxies_log(p));
+	snprintf(command, sizeof(command), "tail -n 40 '%s' 1>&2", proxies_log(p));
+	if (system(command) != 0)
+		fprintf(stderr, "(cannot be read)\n");
+}
+
+void report_end(uint64_t ran_ms)
+{
+	uint64_t reconnects = 0, checked = report_checked();
+
+	for (uint32_t w = 0; w < ledger->workers; w++)
+		reconnects += atomic_load(&ledger->worker[w].reconnects);
+	printf("\nchaos: seed %" PRIu64 ", %u workers on %d proxies, %.1f s\n", ledger->seed,
+	       ledger->workers, PROXIES, (double)ran_ms / 1000);
+	printf("  checked    %" PRIu64 " messages (%.0f/s, %.1f GB): %" PRIu64 " plain, %" PRIu64
+	       " of queue groups, %" PRIu64 " direct, %" PRIu64 " replies\n",
+	       checked, (double)checked * 1000 / (double)ran_ms,
+	       (double)tally_sum(TALLY_BYTES, -1) / 1e9, tally_sum(TALLY_TOPIC, -1),
+	       tally_sum(TALLY_GROUP, -1), tally_sum(TALLY_DIRECT, -1), tally_sum(TALLY_REPLY, -1));
+	printf("  of these   %" PRIu64 " of 0 bytes, %" PRIu64 " above 64 KiB, %" PRIu64
+	       " above 1 MiB; %" PRIu64 " with and %" PRIu64 " without kernel path\n",
+	       tally_sum(TALLY_EMPTY, -1), tally_sum(TALLY_LARGE, -1), tally_sum(TALLY_HUGE, -1),
+	       checked_of(0), checked_of(1));
+	printf("  missing    accounted for: %" PRIu64
+	       " before a subscription or reconnection, %" PRIu64
+	       " with a sender's connection, %" PRIu64 " by overflow policies, %" PRIu64
+	       " told to the sender, %" PRIu64 " with members of groups\n",
+	       tally_sum(TALLY_BEFORE, -1), tally_sum(TALLY_ENDED, -1), tally_sum(TALLY_POLICY, -1),
+	       tally_sum(TALLY_OPEN, -1), tally_sum(TALLY_MEMBER, -1));
+	printf("  requests   %" PRIu64 " replies, %" PRIu64 " no-responders, %" PRIu64
+	       " without a reply, explained\n",
+	       tally_sum(TALLY_REPLY, -1), tally_sum(TALLY_NOBODY, -1),
+	       tally_sum(TALLY_TIMEOUT, -1));
+	printf("  faults     ");
+	faults_print(stdout);
+	printf("; %" PRIu64 " visits with garbage\n", tally_sum(TALLY_VISITS, -1));
+	printf("  endings    %" PRIu64 " slow-consumer, %" PRIu64 " proxy restart, %" PRIu64
+	       " injected; %" PRIu64 " reconnections, %u starts repeated, %" PRIu64
+	       " late messages\n",
+	       ending_sum(ENDING_SLOW), ending_sum(ENDING_RESTART), ending_sum(ENDING_INJECTED),
+	       reconnects, workers_retries(), tally_sum(TALLY_LATE, -1));
+	printf("  kernel     moved %.2f %% of the frames that lanes sent (%" PRIu64 " of %" PRIu64
+	       ", as seen by %" PRIu64 " looks)\n",
+	       percent(kernel_frames[0], passed_frames[0]), kernel_frames[0],
+	       kernel_frames[0] + passed_frames[0], looks);
+	printf("  memory     proxies at most %" PRIu64 " and %" PRIu64 " KiB resident\n",
+	       proxies_rss(0), proxies_rss(1));
+	printf("%u corrupt, %u reordered, %u duplicated, %u unaccounted, %u other failures\n",
+	       atomic_load(&ledger->corrupt), atomic_load(&ledger->reordered),
+	       atomic_load(&ledger->duplicated), atomic_load(&ledger->unaccounted),
+	       atomic_load(&ledger->other));
+	fflush(stdout);
+	if (atomic_load(&ledger->failures) == 0)
+		return;
+	for (uint32_t p = 0; p < PROXIES; p++)
+		log_tail(p);
+	fprintf(stderr, "again: make chaos SECONDS=%" PRIu64 " SEED=%" PRIu64 "\n", ran_ms / 1000,
+		ledger->seed);
+}

@@ -366,6 +366,21 @@ static void only_flushed_bytes_are_visible(void **state)
 	assert_int_equal(take_view(f), 3);
 }
 
+static void what_is_committed_is_visible_after_the_flush_only(void **state)
+{
+	struct fixture *f = *state;
+	size_t length;
+
+	assert_non_null(xy_pipe_reserve(f->pipe, 5, &length));
+	assert_int_equal(xy_pipe_commit(f->pipe, 5), 0);
+	assert_int_equal(xy_pipe_length(f->pipe), 0);
+	assert_waits(f);
+	assert_int_equal(f->readable, 0);
+	xy_pipe_flush(f->pipe);
+	assert_int_equal(f->readable, 1);
+	assert_int_equal(take_view(f), 5);
+}
+
 static void reader_is_called_once_until_it_has_looked(void **state)
 {
 	struct fixture *f = *state;
@@ -773,6 +788,7 @@ int main(void)
 		FREE_TEST(pause_zero_never_pauses),
 		PIPE_TEST(empty_flush_wakes_nobody),
 		PIPE_TEST(only_flushed_bytes_are_visible),
+		PIPE_TEST(what_is_committed_is_visible_after_the_flush_only),
 		PIPE_TEST(reader_is_called_once_until_it_has_looked),
 		FREE_TEST(messages_over_any_number_of_segments_are_whole),
 		PIPE_TEST(advance_without_a_view_is_an_error),

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Content that travels between pipes, and threads, by reference. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "unit/pipe_fixture.h"
@@ -311,17 +313,119 @@ static void copy_to_fd_writes_and_consumes(void **state)
 	assert_int_equal(xy_pipe_length(f->pipe), 10);
 }
 
+static void copy_to_fd_keeps_what_the_descriptor_does_not_take(void **state)
+{
+	static uint8_t data[100 * SEGMENT], got[sizeof(data)];
+	struct fixture *f = *state;
+	size_t written, in = 0, out = 0;
+	int fds[2];
+
+	fill(data, sizeof(data), 11);
+	put(f->pipe, data, sizeof(data));
+	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	while (out < sizeof(data)) {
+		int r = xy_pipe_copy_to_fd(f->pipe, fds[1], SIZE_MAX, &written);
+		ssize_t n;
+
+		in += written;
+		assert_int_equal(r, in < sizeof(data) ? -EAGAIN : 0);
+		assert_int_equal(xy_pipe_length(f->pipe), sizeof(data) - in);
+		/* Not all of it, so that there is room for a part of what waits. */
+		n = read(fds[0], got + out, 5000 < in - out ? 5000 : in - out);
+		assert_true(n > 0);
+		out += (size_t)n;
+	}
+	assert_memory_equal(got, data, sizeof(data));
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* A writer that is told to go on hands the pipe to its reader, who keeps the view. */
+static void take_view_and_keep_it(struct xy_pipe *pipe, void *context)
+{
+	struct xy_view *view = context;
+
+	if (view->length == 0)
+		assert_int_equal(xy_pipe_read(pipe, view), 0);
+}
+
+static void copy_to_fd_leaves_a_view_alone_that_is_taken_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_view view = {0};
+	struct xy_pipe_options options = {.size = sizeof(options),
+					  .pool = f->pool,
+					  .pause = 100 * SEGMENT,
+					  .resume = 99 * SEGMENT,
+					  .on_resume = take_view_and_keep_it,
+					  .context = &view};
+	struct xy_pipe *pipe;
+	int fd = open("/dev/null", O_WRONLY);
+	size_t written;
+
+	assert_int_equal(xy_pipe_new(&options, &pipe), 0);
+	for (int i = 0; i < 100; i++) {
+		void *zeros = calloc(1, SEGMENT);
+
+		assert_int_equal(xy_pipe_write(pipe, zeros, SEGMENT), 0);
+		free(zeros);
+	}
+	assert_int_equal(xy_pipe_flush(pipe), 1);
+	/* One writev takes 64 segments; then the writer is resumed. */
+	assert_int_equal(xy_pipe_copy_to_fd(pipe, fd, SIZE_MAX, &written), 0);
+	assert_int_equal(view.length, 100 * SEGMENT - written);
+	assert_int_equal(xy_pipe_length(pipe), view.length);
+	assert_int_equal(xy_pipe_advance(pipe, view.length, view.length), 0);
+	close(fd);
+	xy_pipe_free(pipe);
+}
+
+static void copy_to_pipe_tells_when_the_other_one_pauses(void **state)
+{
+	struct fixture *f = *state;
+	struct xy_pipe_options options = {.size = sizeof(options), .pool = f->pool, .pause = 100};
+	struct xy_pipe *to;
+
+	assert_int_equal(xy_pipe_new(&options, &to), 0);
+	put_zeros(f->pipe, 200);
+	assert_int_equal(xy_pipe_copy_to_pipe(f->pipe, to, 99), 0);
+	assert_int_equal(xy_pipe_copy_to_pipe(f->pipe, to, 1), 1);
+	consume(to, 100);
+	assert_int_equal(xy_pipe_copy_to_pipe(f->pipe, to, 99), 0);
+	xy_pipe_free(to);
+}
+
 /* ---- across threads, and at random --------------------------------------------------------- */
 
-#define HANDED 2000
+#define HANDED    2000
+#define RECEIVERS 3
 
+/* What one thread hands to another. */
 struct hand_over {
+	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct xy_chain chain[64];
 	unsigned in, out;
 	bool failed;
 };
+
+/* Nothing of the others' may show in memory that is used again here. */
+static bool scribble(struct xy_pipe *pipe)
+{
+	uint8_t junk[SEGMENT / 2], got[sizeof(junk)];
+	struct xy_cursor cursor;
+	struct xy_view view;
+
+	memset(junk, 0xdd, sizeof(junk));
+	if (xy_pipe_write(pipe, junk, sizeof(junk)) != 0 || xy_pipe_flush(pipe) != 0 ||
+	    xy_pipe_read(pipe, &view) != 0)
+		return false;
+	cursor = xy_view_cursor(&view);
+	return xy_cursor_read(&cursor, got, sizeof(got)) == 0 &&
+	       memcmp(got, junk, sizeof(got)) == 0 &&
+	       xy_pipe_advance(pipe, view.length, view.length) == 0;
+}
 
 static void *receive_chains(void *argument)
 {
@@ -330,10 +434,10 @@ static void *receive_chains(void *argument)
 	struct xy_pool *pool = xy_pool_new(&options);
 	struct xy_pipe_options pipe_options = {
 		.size = sizeof(pipe_options), .pool = pool, .never_pause = true};
-	struct xy_pipe *pipe = NULL;
+	struct xy_pipe *pipe = NULL, *own = NULL;
 	uint8_t next = 0;
 
-	h->failed = xy_pipe_new(&pipe_options, &pipe) != 0;
+	h->failed = xy_pipe_new(&pipe_options, &pipe) != 0 || xy_pipe_new(&pipe_options, &own) != 0;
 	for (unsigned i = 0; i < HANDED; i++) {
 		struct xy_chain chain = {0};
 		struct xy_cursor cursor;
@@ -359,21 +463,37 @@ static void *receive_chains(void *argument)
 			h->failed |= byte != next++;
 		}
 		xy_pipe_advance(pipe, view.length, view.length);
+		h->failed |= !scribble(own);
 	}
 	xy_pipe_free(pipe);
+	xy_pipe_free(own);
 	xy_pool_free(pool);
 	return NULL;
 }
 
-static void chains_end_in_pipes_of_another_thread(void **state)
+static void hand_over(struct hand_over *h, struct xy_chain *chain)
 {
-	struct hand_over h = {.lock = PTHREAD_MUTEX_INITIALIZER,
-			      .changed = PTHREAD_COND_INITIALIZER};
+	pthread_mutex_lock(&h->lock);
+	while (h->in - h->out == 64)
+		pthread_cond_wait(&h->changed, &h->lock);
+	xy_chain_move(&h->chain[h->in++ % 64], chain);
+	pthread_cond_signal(&h->changed);
+	pthread_mutex_unlock(&h->lock);
+}
+
+static void chains_end_in_pipes_of_other_threads_at_once(void **state)
+{
+	struct hand_over receivers[RECEIVERS] = {0};
 	struct fixture *f = *state;
-	pthread_t thread;
 	uint8_t next = 0;
 
-	assert_int_equal(pthread_create(&thread, NULL, receive_chains, &h), 0);
+	for (int k = 0; k < RECEIVERS; k++) {
+		pthread_mutex_init(&receivers[k].lock, NULL);
+		pthread_cond_init(&receivers[k].changed, NULL);
+		assert_int_equal(
+			pthread_create(&receivers[k].thread, NULL, receive_chains, &receivers[k]),
+			0);
+	}
 	for (unsigned i = 0; i < HANDED; i++) {
 		size_t length, fill = 1 + i * 37 % 500;
 		uint8_t *memory = reserve(f->pipe, fill, &length);
@@ -383,16 +503,20 @@ static void chains_end_in_pipes_of_another_thread(void **state)
 			memory[k] = next++;
 		assert_int_equal(xy_pipe_commit(f->pipe, fill), 0);
 		xy_pipe_flush(f->pipe);
+		/* One copy for all of them; this thread goes on writing behind it. */
 		chain = take_chain(f->pipe, fill);
-		pthread_mutex_lock(&h.lock);
-		while (h.in - h.out == 64)
-			pthread_cond_wait(&h.changed, &h.lock);
-		xy_chain_move(&h.chain[h.in++ % 64], &chain);
-		pthread_cond_signal(&h.changed);
-		pthread_mutex_unlock(&h.lock);
+		for (int k = 0; k < RECEIVERS; k++) {
+			struct xy_chain share = {0};
+
+			assert_int_equal(xy_chain_share(&chain, &share), 0);
+			hand_over(&receivers[k], &share);
+		}
+		xy_chain_clear(&chain, f->pool);
 	}
-	pthread_join(thread, NULL);
-	assert_false(h.failed);
+	for (int k = 0; k < RECEIVERS; k++) {
+		pthread_join(receivers[k].thread, NULL);
+		assert_false(receivers[k].failed);
+	}
 }
 
 static void random_traffic_through_three_pipes_keeps_every_byte(void **state)
@@ -468,7 +592,10 @@ int main(void)
 		POOL_TEST(chains_of_many_slices_survive_move_and_share),
 		POOL_TEST(copy_to_pipe_moves_references),
 		POOL_TEST(copy_to_fd_writes_and_consumes),
-		POOL_TEST(chains_end_in_pipes_of_another_thread),
+		POOL_TEST(copy_to_fd_keeps_what_the_descriptor_does_not_take),
+		POOL_TEST(copy_to_fd_leaves_a_view_alone_that_is_taken_meanwhile),
+		POOL_TEST(copy_to_pipe_tells_when_the_other_one_pauses),
+		POOL_TEST(chains_end_in_pipes_of_other_threads_at_once),
 		POOL_TEST(random_traffic_through_three_pipes_keeps_every_byte),
 	};
 

@@ -59,12 +59,12 @@ int xy_pipe_reset(struct xy_pipe *pipe)
 {
 	if (!pipe->writer_done || !pipe->reader_done)
 		return -EBUSY;
+	/* Not paused: the reader's completion released the writer. */
 	xy_pipe_drop(pipe);
 	pipe->wanted = 0;
 	pipe->stamp++;
 	pipe->error = 0;
 	pipe->waiting = true;
-	pipe->paused = pipe->flush_waiting = false;
 	pipe->read_cancelled = pipe->flush_cancelled = false;
 	pipe->writer_done = pipe->reader_done = false;
 	return 0;

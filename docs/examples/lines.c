@@ -82,39 +82,34 @@ static int answer(struct connection *connection, const struct xy_cursor *line, s
 	return r;
 }
 
-/* Answers lines until the rest is not a whole one, or until the client must read first. */
+/* Answers the lines that are there, unless the client must read first. */
 static void take_lines(struct xy_pipe *pipe, void *context)
 {
 	struct connection *connection = context;
 	struct xy_cursor cursor;
 	struct xy_view view;
-	bool incomplete = false;
 
 	(void)pipe;
 	if (xy_pipe_paused(connection->out) || xy_pipe_read(connection->in, &view))
 		return;
 	cursor = xy_view_cursor(&view);
-	while (cursor.remaining > 0 && !connection->broken && !xy_pipe_paused(connection->out)) {
+	while (cursor.remaining > 0 && !connection->broken) {
 		size_t length;
 		bool whole = xy_cursor_find(&cursor, '\n', &length) == 0;
 
 		if (!whole)
 			length = cursor.remaining;
-		/* The last line may do without its newline. */
-		incomplete =
-			!whole && !view.completed && !connection->skipping && length <= line_max;
-		if (incomplete)
+		/* The last line of all may do without its newline. */
+		if (!whole && !view.completed && !connection->skipping && length <= line_max)
 			break;
 		if (!connection->skipping)
 			connection->broken = answer(connection, &cursor, length, whole) != 0;
 		connection->skipping = !whole;
 		xy_cursor_skip(&cursor, length + whole);
-		xy_pipe_flush(connection->out);
 	}
-	/* What has been looked at in vain counts as examined: call again when there is more. What
-	 * is left because the output paused does not. */
-	xy_pipe_advance(connection->in, cursor.position,
-			incomplete ? view.length : cursor.position);
+	/* All has been looked at: no call before there is more. */
+	xy_pipe_advance(connection->in, cursor.position, view.length);
+	xy_pipe_flush(connection->out);
 }
 
 /* ---- connections --------------------------------------------------------------------------- */

@@ -21,6 +21,7 @@
 #define WATCH_GAP_MS   100   /* nobody looked for so long: the stall watch starts afresh */
 #define THRESHOLD_LAST 65536 /* of frames kept off the lane before a SYNC is worth it */
 #define WORTH_IT       64    /* frames redirected since the last one */
+#define FLOW_EVERY_MS  50    /* between SYNCs for new flows, when the last one was not worth it */
 /* A lane client is asked to pause; one that does not is stopped like any other beyond this. */
 #define CROWD_LIMIT    (4 * XY_BUFFER_PAUSE)
 
@@ -239,17 +240,6 @@ static void sync_waits(struct xy_connection *connection)
 	}
 }
 
-/* A SYNC that brought little makes the next one wait longer for its occasion. */
-static void sync_weigh(struct xy_connection *connection)
-{
-	const struct xy_session *session = connection->peer->session;
-
-	if (xy_session_frames(session) - connection->frames_at_synced >= WORTH_IT)
-		connection->sync_threshold = XY_SYNC_THRESHOLD;
-	else if (connection->sync_threshold < THRESHOLD_LAST)
-		connection->sync_threshold *= 2;
-}
-
 void xy_brake_sync(struct xy_connection *connection, const struct xy_frame *frame)
 {
 	/* What an unanswered SYNC waited for is found again; else waits would pile up. */
@@ -278,6 +268,8 @@ void xy_brake_answer(struct xy_connection *connection)
 	    !connection->attached)
 		return;
 	connection->sync_pending = false;
+	connection->flow_new = false;
+	connection->synced_ms = xy_loop_now_ms(connection->worker->loop);
 	if (session) {
 		xy_session_epoch_start(session, connection->sync_correlation);
 		xy_session_barrier_add(session, connection->handed);
@@ -319,25 +311,44 @@ void xy_brake_want(struct xy_connection *connection)
 
 void xy_brake_flow(struct xy_connection *connection)
 {
+	connection->flow_new = true;
+	xy_brake_off_lane(connection);
+}
+
+/*
+ * Whether it is time for a SYNC that brings the publisher back. One that brought little makes the
+ * next wait for twice as many frames: on their own they may be kept off for good. A new flow is a
+ * better reason, and waits for some time only.
+ */
+static bool return_due(struct xy_connection *connection)
+{
+	const struct xy_session *session = connection->peer->session;
+	uint64_t kept_off = xy_session_kept_off(session) - connection->kept_off_seen;
+	bool worth_it = xy_session_frames(session) - connection->frames_at_synced >= WORTH_IT;
+
+	if (worth_it)
+		connection->sync_threshold = XY_SYNC_THRESHOLD;
+	if (kept_off >= connection->sync_threshold) {
+		if (!worth_it && connection->sync_threshold < THRESHOLD_LAST)
+			connection->sync_threshold *= 2;
+		return true;
+	}
 	/* One that waits for its answers has come to rest by itself. */
-	if (connection->sync_threshold == XY_SYNC_THRESHOLD &&
-	    xy_session_behind(connection->peer->session))
-		xy_brake_want(connection);
+	return connection->flow_new && xy_session_behind(session) &&
+	       (connection->sync_threshold == XY_SYNC_THRESHOLD ||
+		xy_loop_now_ms(connection->worker->loop) - connection->synced_ms >= FLOW_EVERY_MS);
 }
 
 void xy_brake_off_lane(struct xy_connection *connection)
 {
-	const struct xy_session *session = connection->peer->session;
-	uint64_t no_room = xy_session_no_room(session);
-	uint64_t kept_off = xy_session_kept_off(session);
+	uint64_t no_room = xy_session_no_room(connection->peer->session);
 
 	if (connection->sync_wanted || connection->sync_pending)
 		return;
 	if (no_room != connection->no_room_seen) {
 		connection->no_room_seen = no_room;
 		xy_brake_want(connection);
-	} else if (kept_off - connection->kept_off_seen >= connection->sync_threshold) {
-		sync_weigh(connection);
+	} else if (return_due(connection)) {
 		xy_brake_want(connection);
 	}
 }

@@ -116,6 +116,8 @@ struct xy_connection {
 	uint64_t kept_off_seen;    /* frames that barrier and LOST had kept off the lane then */
 	uint64_t no_room_seen;
 	uint32_t sync_threshold; /* frames kept off the lane before a SYNC is wanted */
+	bool flow_new;           /* a flow was installed since SYNCED … */
+	uint64_t synced_ms;      /* … which was then */
 
 	struct xy_wait *waits;
 	uint32_t wait_count, wait_capacity;

@@ -534,6 +534,12 @@ static void test_values_out_of_range_are_named(void **state)
 		{"--kernel-path", "on|off"},
 		{"--log-level", "loud"},
 		{"--max-connections", "1x"},
+		{"--memory-budget", "3.9M"},
+		{"--memory-budget", "16MB"},
+		{"--memory-budget", ""},
+		{"--memory-budget", "-8M"},
+		{"--memory-budget", "much"},
+		{"--memory-budget", "9999999G"},
 	};
 
 	(void)state;

@@ -142,6 +142,27 @@ static bool parse_duration(const char *text, uint64_t *ret_ms)
 	return false;
 }
 
+static bool parse_size(const char *text, uint64_t minimum, uint64_t *ret_bytes)
+{
+	static const char units[] = "KMG";
+	const char *rest, *unit;
+	double value;
+
+	if (!parse_real(text, &value, &rest))
+		return false;
+	if (*rest) {
+		unit = strchr(units, *rest);
+		if (!unit || rest[1])
+			return false;
+		value *= (double)(1ull << (10 * (unit - units + 1)));
+	}
+	/* Of more than 2^53 a double does not know each byte, nor does any machine have them. */
+	if (value < (double)minimum || value > (double)(1ull << 53))
+		return false;
+	*ret_bytes = (uint64_t)value;
+	return true;
+}
+
 static const char *parse_choice(const char *choices, const char *text)
 {
 	size_t length = strlen(text);
@@ -213,6 +234,13 @@ static int option_store(const struct xy_command *command, const struct xy_option
 			command,
 			"option --%s: '%s' is not a duration; write 250ms, 2s or 5m, at least 1ms",
 			option->name, text);
+	case XY_OPTION_SIZE:
+		if (parse_size(text, option->minimum, value))
+			return 0;
+		return xy_options_complain(
+			command,
+			"option --%s: '%s' is not a size of at least %lluM; write 64M or 1.5G",
+			option->name, text, (unsigned long long)option->minimum >> 20);
 	case XY_OPTION_CHOICE:
 		*(const char **)value = parse_choice(option->argument, text);
 		if (*(const char **)value)

@@ -30,7 +30,9 @@ enum xy_option_kind {
 	XY_OPTION_NUMBER,   /* uint64_t, minimum … maximum */
 	XY_OPTION_RATE,     /* double, > 0 */
 	XY_OPTION_DURATION, /* uint64_t ms; "250ms", "2s", "1.5m"; a bare number counts seconds */
-	XY_OPTION_CHOICE,   /* const char *: one of the words of `argument`, "a|b|c" */
+	XY_OPTION_SIZE,   /* uint64_t bytes, at least minimum (whole MiB); "64M", "1.5G"; K, M and G
+			     are 2^10 … */
+	XY_OPTION_CHOICE, /* const char *: one of the words of `argument`, "a|b|c" */
 };
 
 #define XY_TEXTS_MAX 64
@@ -49,7 +51,7 @@ struct xy_option {
 	const char *fallback;      /* default, as it would be typed; NULL = zero, shown by nobody */
 	size_t offset;             /* of the value */
 	size_t given;              /* of a bool: set when the option was typed; 0 = nobody asks */
-	uint64_t minimum, maximum; /* of a number or duration; maximum 0 = none */
+	uint64_t minimum, maximum; /* of a number, duration or size; maximum 0 = none */
 };
 
 struct xy_command {

@@ -14,7 +14,7 @@
 struct serve {
 	struct xy_texts listen;
 	const char *cgroup, *kernel_path, *instance, *token_file, *log_level, *admin;
-	uint64_t loops, max_connections, stuck_after;
+	uint64_t loops, max_connections, stuck_after, memory_budget;
 };
 
 static const struct xy_option serve_options[] = {
@@ -80,6 +80,13 @@ static const struct xy_option serve_options[] = {
 	 .offset = offsetof(struct serve, stuck_after),
 	 .minimum = 10,
 	 .maximum = 10000},
+	{.name = "memory-budget",
+	 .kind = XY_OPTION_SIZE,
+	 .argument = "SIZE",
+	 .help = "what may lie in receive queues, pipes and socket buffers, like 64M; if not "
+		 "given: the smaller of a quarter of tcp_mem and half of the cgroup's memory limit",
+	 .offset = offsetof(struct serve, memory_budget),
+	 .minimum = XY_BUDGET_MIN},
 	{.name = "log-level",
 	 .kind = XY_OPTION_CHOICE,
 	 .argument = "error|warn|info|debug",
@@ -141,6 +148,7 @@ static int serve_run(int argc, char **argv)
 	options.loops = (unsigned)serve.loops;
 	options.max_connections = (unsigned)serve.max_connections;
 	options.stuck_after_ms = (unsigned)serve.stuck_after;
+	options.memory_budget = serve.memory_budget;
 	options.admin_path = serve.admin;
 	return xy_serve(&options);
 }

@@ -97,6 +97,14 @@ static void show_stuck(const json_t *loops)
 	}
 }
 
+static void show_memory(const json_t *memory)
+{
+	printf("Memory        %s of %s used, at most %s so far%s (window %s, socket buffers %s)\n",
+	       XY_SIZE(number_of(memory, "used")), XY_SIZE(number_of(memory, "budget")),
+	       XY_SIZE(number_of(memory, "high")), is(memory, "pressed") ? ", PRESSED" : "",
+	       XY_SIZE(number_of(memory, "window")), XY_SIZE(number_of(memory, "socket_buffer")));
+}
+
 static void show_proxy(const json_t *status, const json_t *before, double seconds)
 {
 	struct totals now = totals_of(status);
@@ -132,6 +140,7 @@ static void show_proxy(const json_t *status, const json_t *before, double second
 	printf("Messages      frames of lanes: %s by the kernel (%s), %s by the proxy: %s\n",
 	       XY_COUNT(now.kernel), XY_SIZE(now.bytes), XY_COUNT(now.proxy),
 	       XY_SHARE(now.kernel, now.kernel + now.proxy));
+	show_memory(json_object_get(status, "memory"));
 	if (before && seconds > 0) {
 		struct totals then = totals_of(before);
 		/* Totals shrink when a connection goes. */

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/budget.h"
 #include "kernel/kernel.h"
 
 #define XY_WORKERS_MAX 64 /* bits of xy_peer.waiting */
@@ -75,11 +76,11 @@ struct xy_core {
 	uint32_t max_topics;
 	uint32_t max_subscriptions;
 	uint64_t max_message;
-	uint64_t window;
 	uint32_t heartbeat_ms;
 	uint32_t stuck_after_ms; /* a loop that does not come round for so long is stuck */
 	uint64_t started_ms;
 
+	struct xy_budget budget;
 	_Atomic(bool) draining;
 	_Atomic(uint64_t) counter[XY_COUNTER_COUNT];
 };

@@ -14,9 +14,8 @@
 #include "core/worker.h"
 #include "proto/json.h"
 
-#define HELLO_MAX     4096 /* bytes of its JSON */
-#define LINGER_MS     1000
-#define SOCKET_BUFFER (256 << 10)
+#define HELLO_MAX 4096 /* bytes of its JSON */
+#define LINGER_MS 1000
 
 /* A connection that has not been greeted yet, or is told why it will not be. */
 struct greeting {
@@ -168,7 +167,7 @@ static int peer_make(const struct greeting *greeting, const struct xy_hello *hel
 		xy_peer_put(peer);
 		return error;
 	}
-	peer->window = core->window;
+	peer->window = core->budget.window;
 	/* Without a slot left it works without a lane. */
 	if (core->kernel && !greeting->is_unix && hello->ack &&
 	    xy_kernel_claim(core->kernel, peer->endpoint, &peer->slot))
@@ -186,7 +185,7 @@ static int welcome_send(const struct greeting *greeting, const struct xy_peer *p
 				     .version = XY_VERSION,
 				     .max_frame = XY_FRAME_MAX,
 				     .max_message = core->max_message,
-				     .window = core->window,
+				     .window = core->budget.window,
 				     .heartbeat_ms = core->heartbeat_ms,
 				     .lane = peer->slot.generation != 0};
 	struct xy_frame frame = {.type = XY_WELCOME,
@@ -354,7 +353,8 @@ void xy_greeting_new(struct xy_greetings *greetings, int fd, bool is_unix,
 		xy_address_text(peer, greeting->address, sizeof(greeting->address));
 		xy_net_set_nodelay(fd);
 	}
-	xy_net_set_buffers(fd, SOCKET_BUFFER, SOCKET_BUFFER);
+	xy_net_set_buffers(fd, (int)greetings->core->budget.socket_buffer,
+			   (int)greetings->core->budget.socket_buffer);
 	xy_list_init(&greeting->list);
 	xy_list_add_tail(&greetings->list, &greeting->list);
 	greetings->count++;

@@ -29,7 +29,6 @@
 #define DESCRIPTORS_OWN   64 /* listeners, maps, loops, logs */
 #define TOPICS_MAX        (256u << 10)
 #define SUBSCRIPTIONS_MAX (1u << 20)
-#define WINDOW            (1u << 20)
 #define DRAIN_POLL_MS     10
 #define STUCK_AFTER_MS    100
 
@@ -132,6 +131,14 @@ static enum xy_exit instance_take(struct xy_server *server, const char *wanted)
 	return XY_EXIT_OK;
 }
 
+static unsigned loops_wanted(const struct xy_server_options *options)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned wanted = options->loops ? options->loops : (unsigned)xy_max(cores, 1L);
+
+	return xy_min(wanted, (unsigned)XY_WORKERS_MAX);
+}
+
 static enum xy_exit limits_set(struct xy_core *core, const struct xy_server_options *options)
 {
 	struct rlimit limit = {0};
@@ -158,9 +165,11 @@ static enum xy_exit limits_set(struct xy_core *core, const struct xy_server_opti
 	core->max_topics = TOPICS_MAX;
 	core->max_subscriptions = SUBSCRIPTIONS_MAX;
 	core->max_message = XY_MESSAGE_MAX_DEFAULT;
-	core->window = WINDOW;
 	core->heartbeat_ms = XY_HEARTBEAT_MS_DEFAULT;
 	core->stuck_after_ms = options->stuck_after_ms ? options->stuck_after_ms : STUCK_AFTER_MS;
+	xy_budget_plan(&core->budget,
+		       options->memory_budget ? options->memory_budget : xy_budget_default(""),
+		       loops_wanted(options));
 	return XY_EXIT_OK;
 }
 
@@ -174,7 +183,7 @@ static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server
 	struct xy_kernel_options kernel = {.instance = server->instance,
 					   .cgroup = options->cgroup,
 					   .listener = listener,
-					   .window = core->window,
+					   .window = core->budget.window,
 					   .max_message = core->max_message};
 	int error;
 
@@ -275,8 +284,7 @@ static enum xy_exit threads_new(struct xy_server *server, const struct xy_server
 {
 	struct xy_core *core = &server->core;
 	struct xy_loop_options loop = {.name = "main", .context = server};
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned wanted = options->loops ? options->loops : (unsigned)xy_max(cores, 1L);
+	unsigned wanted = loops_wanted(options);
 	int error = -ENOMEM;
 
 	core->worker = calloc(XY_WORKERS_MAX, sizeof(struct xy_worker *));
@@ -286,7 +294,6 @@ static enum xy_exit threads_new(struct xy_server *server, const struct xy_server
 	error = xy_loop_new(&loop, &server->loop);
 	if (!error)
 		error = xy_router_new(core, &core->router);
-	wanted = xy_min(wanted, (unsigned)XY_WORKERS_MAX);
 	while (!error && core->workers < wanted) {
 		error = xy_worker_new(core, core->workers, &core->worker[core->workers]);
 		core->workers += !error;
@@ -418,8 +425,10 @@ enum xy_exit xy_server_start(struct xy_server *server)
 	xy_watchdog_start(server->watchdog);
 	for (unsigned l = 0; l < core->listens; l++)
 		xy_log(XY_LOG_INFO, "listening", "address=%s", core->listen[l]);
-	xy_log(XY_LOG_INFO, "started", "instance=%s version=%s loops=%u connections=%u",
-	       core->instance, XY_VERSION, core->workers, core->max_connections);
+	xy_log(XY_LOG_INFO, "started",
+	       "instance=%s version=%s loops=%u connections=%u memory_budget=%llu", core->instance,
+	       XY_VERSION, core->workers, core->max_connections,
+	       (unsigned long long)core->budget.bytes);
 	return XY_EXIT_OK;
 }
 

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define XY_BUDGET_MIN (4ull << 20)
+
 enum xy_kernel_path {
 	XY_KERNEL_PATH_AUTO = 0, /* lanes where the kernel allows them, else none, and say why */
 	XY_KERNEL_PATH_ON,       /* refuse to start without */
@@ -29,6 +31,7 @@ struct xy_server_options {
 	unsigned loops;           /* 0 = one per core */
 	unsigned max_connections; /* 0 = what the descriptor limit allows, at most 16,384 */
 	unsigned stuck_after_ms; /* 0 = 100: a loop that does not come round for so long is stuck */
+	uint64_t memory_budget;  /* bytes, at least XY_BUDGET_MIN; 0 = what the machine suggests */
 	const char *admin_path;  /* NULL = in the runtime directory; for the admin socket's owner */
 };
 

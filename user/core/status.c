@@ -176,6 +176,7 @@ static void status_run(struct xy_task *task)
 	if (status->stop > core->workers) {
 		loop_add(status->json, xy_router_loop(core->router), &core->router_pulse, -1);
 		loop_add(status->json, core->acceptor_loop, &core->acceptor_pulse, -1);
+		json_object_set_new(status->json, "memory", xy_budget_describe(core));
 		status->done(status, status->context);
 		return;
 	}

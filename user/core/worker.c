@@ -135,6 +135,8 @@ int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_w
 {
 	struct xy_worker *worker = calloc(1, sizeof(*worker));
 	struct xy_loop_options options = {.turn_end = turn_end, .context = worker};
+	struct xy_pool_options pool = {.size = sizeof(pool),
+				       .cached_max = core->budget.pool_cached};
 	int error = -ENOMEM;
 
 	if (!worker)
@@ -154,7 +156,7 @@ int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_w
 	worker->drain = (struct xy_task){.name = "drain", .run = drain_run};
 	worker->shut = (struct xy_task){.name = "shut", .run = shut_run};
 	worker->stop = (struct xy_task){.name = "stop", .run = stop_run};
-	worker->pool = xy_pool_new(NULL);
+	worker->pool = xy_pool_new(&pool);
 	if (!worker->pool)
 		goto err_free;
 	error = xy_deliveries_init(&worker->deliveries, core->max_connections);

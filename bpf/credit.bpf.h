@@ -78,4 +78,29 @@ static __always_inline void credit_take(struct xy_session *receiver, __u32 slot,
 		bpf_ringbuf_output(&pressure, &report, sizeof(report), 0);
 }
 
+/*
+ * The meter: credit bounds each receiver, but all of them together may hold more than there is
+ * memory for, and fill it between two looks of the proxy. So it says what may be redirected until
+ * its next one. Counts nothing, and costs nothing, while there is no limit.
+ */
+static __always_inline int meter_allows(const struct xy_control *settings, __u32 size)
+{
+	__u64 limit = READ_ONCE(settings->meter_limit);
+
+	return limit == ~0ull || READ_ONCE(settings->metered) + size <= limit;
+}
+
+static __always_inline void meter_take(struct xy_control *settings, __u32 size)
+{
+	struct xy_pressure report = {.marks = XY_PRESSURE_MEMORY};
+	__u64 mark = READ_ONCE(settings->meter_mark), before;
+
+	if (READ_ONCE(settings->meter_limit) == ~0ull)
+		return;
+	before = READ_ONCE(settings->metered);
+	atomic_add(&settings->metered, size);
+	if (before < mark && READ_ONCE(settings->metered) >= mark)
+		bpf_ringbuf_output(&pressure, &report, sizeof(report), 0);
+}
+
 #endif

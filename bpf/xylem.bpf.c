@@ -114,8 +114,7 @@ static __always_inline enum xy_reason barrier_check(const struct xy_session *ses
 
 /* The rules for a send of whole valid frames, in their order; REDIRECT: it is armed. */
 static __always_inline enum xy_reason judge(struct sk_msg_md *msg, const struct xy_lane *lane,
-					    const struct xy_control *settings,
-					    struct xy_session *session)
+					    struct xy_control *settings, struct xy_session *session)
 {
 	const struct xy_walk *walk = &lane->walk;
 	struct xy_flow_member receiver_lane = {};
@@ -157,6 +156,8 @@ static __always_inline enum xy_reason judge(struct sk_msg_md *msg, const struct 
 	receiver = session_get(receiver_lane.slot);
 	if (!receiver)
 		return XY_REASON_RECEIVER_GONE;
+	if (!meter_allows(settings, msg->size))
+		return XY_REASON_NO_MEMORY;
 
 	/* Last, because it may copy. */
 	if (!make_one_piece(msg))
@@ -164,6 +165,7 @@ static __always_inline enum xy_reason judge(struct sk_msg_md *msg, const struct 
 	if (lane_redirect(msg, receiver, receiver_lane, READ_ONCE(receiver->cookie)))
 		return XY_REASON_RECEIVER_GONE;
 	atomic_add(&receiver->sent_frames, walk->data);
+	meter_take(settings, msg->size);
 	return REDIRECT;
 }
 

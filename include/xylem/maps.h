@@ -40,7 +40,8 @@
 	X(NO_ROOM, "no-room", "the receiver's window is used up")                              \
 	X(UNPROVEN, "unproven", "the receiver has not proven to read within two windows")      \
 	X(GROUP_FRAGMENT, "group-fragment", "fragmented message to a queue group")             \
-	X(NOT_LINEAR, "not-linear", "the kernel could not make it one piece")
+	X(NOT_LINEAR, "not-linear", "the kernel could not make it one piece")                  \
+	X(NO_MEMORY, "no-memory", "the meter is at its limit until the proxy has looked")
 
 enum xy_reason {
 #define X(name, text, why) XY_REASON_##name,
@@ -180,7 +181,10 @@ struct xy_control {
 	__u32 slots;       /* entries of sessions */
 	__u32 pid;         /* of the proxy */
 	__u64 max_message; /* bytes of a fragmented message */
-	__u64 reserved0[4];
+	__u64 meter_mark;  /* of `metered`: when it is crossed, the proxy should look */
+	__u64 meter_limit; /* of `metered`: nothing is redirected between clients beyond it; ~0 =
+			      none */
+	__u64 reserved0[2];
 	struct xy_listener listener[XY_LISTENERS_MAX];
 
 	/* Written by the programs, atomically. */
@@ -188,7 +192,8 @@ struct xy_control {
 	__u64 sockets_left; /* … could not: another eBPF agent's, or the maps are full */
 	__u64 unbound;      /* sends passed as `unbound`: there is no session to count in */
 	__u64 drops;        /* sends of the proxy that proxy_verdict dropped */
-	__u64 reserved1[4];
+	__u64 metered;      /* bytes redirected between clients while there was a limit */
+	__u64 reserved1[3];
 };
 _Static_assert(sizeof(struct xy_control) == 128 + 24 * XY_LISTENERS_MAX, "control: size");
 _Static_assert(__builtin_offsetof(struct xy_control, listener) == 64, "control: listeners");
@@ -199,6 +204,7 @@ enum xy_pressure_mark {
 	XY_PRESSURE_HALF = 1, /* `sent` crossed a multiple of window/2: a proof of reading is due */
 	XY_PRESSURE_BRAKE =
 		2, /* outstanding crossed 3/4 of the window: its publishers should pause */
+	XY_PRESSURE_MEMORY = 4, /* the meter crossed its mark; means no receiver */
 };
 
 struct xy_pressure {

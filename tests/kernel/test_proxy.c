@@ -213,6 +213,26 @@ static void the_client_still_reaches_the_proxy_by_tcp(void **state)
 	lanes_close();
 }
 
+/* Nobody else could free what a client leaves unread (K10). */
+static void what_a_client_has_not_read_can_be_thrown_away(void **state)
+{
+	struct counts before;
+	size_t size;
+
+	(void)state;
+	lanes_open();
+	size = frame_put(data, FRAME(.payload = 1000));
+	for (unsigned n = 0; n < 10; n++)
+		send_all(subscriber.proxy, data, size);
+	assert_readable(subscriber.fd);
+	xy_kernel_discard(env->kernel, subscriber.slot);
+	assert_silent(subscriber.fd);
+	before = counts_of(&publisher);
+	send_frame(&publisher, FRAME(.target = TOPIC));
+	assert_passed(&publisher, &before, XY_REASON_RECEIVER_GONE, 1);
+	lanes_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +246,7 @@ int main(void)
 		cmocka_unit_test(a_client_that_left_gets_nothing),
 		cmocka_unit_test(the_proxy_goes_on_while_redirect_is_off),
 		cmocka_unit_test(the_client_still_reaches_the_proxy_by_tcp),
+		cmocka_unit_test(what_a_client_has_not_read_can_be_thrown_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -339,6 +339,12 @@ static void unproven(struct world *world)
 	add(world, FRAME(.payload = 10));
 }
 
+static void meter_at_its_limit(struct world *world)
+{
+	xy_kernel_meter(world->env->kernel, XY_HEADER_SIZE + 10 - 1);
+	add(world, FRAME(.payload = 10));
+}
+
 static void fragment_to_group(struct world *world)
 {
 	const struct client *members[] = {&world->subscriber, &world->second};
@@ -415,6 +421,7 @@ static const struct row {
 	{"window used up", no_room, XY_REASON_NO_ROOM, 1},
 	{"two windows without proof", unproven, XY_REASON_UNPROVEN, 1},
 	{"fragment to a group", fragment_to_group, XY_REASON_GROUP_FRAGMENT, 1},
+	{"meter at its limit", meter_at_its_limit, XY_REASON_NO_MEMORY, 1},
 	{"group: one held, one full", group_without_room, XY_REASON_NO_ROOM, 1},
 };
 
@@ -423,6 +430,7 @@ static void world_open(struct world *world, struct env *env)
 	*world = (struct world){.env = env};
 	env_beat(env);
 	xy_kernel_redirect_switch(env->kernel, true);
+	xy_kernel_meter(env->kernel, UINT64_MAX);
 	client_open(env, &world->publisher);
 	client_open(env, &world->subscriber);
 	client_open(env, &world->second);

@@ -198,9 +198,9 @@ static void window_and_socket_buffers_follow_the_budget_within_bounds(void **sta
 		uint64_t budget, window;
 		uint32_t socket_buffer, pool_cached;
 	} table[] = {
-		{4 * MIB, 256 << 10, 64 << 10, 2},    {8 * MIB, 512 << 10, 128 << 10, 4},
-		{12 * MIB, 768 << 10, 192 << 10, 6},  {16 * MIB, 1 << 20, 256 << 10, 8},
-		{2048 * MIB, 1 << 20, 256 << 10, 64},
+		{4 * MIB, 256 << 10, 32 << 10, 2},  {8 * MIB, 512 << 10, 64 << 10, 4},
+		{12 * MIB, 768 << 10, 96 << 10, 6}, {16 * MIB, 1 << 20, 128 << 10, 8},
+		{64 * MIB, 1 << 20, 256 << 10, 32}, {2048 * MIB, 1 << 20, 256 << 10, 64},
 	};
 	struct xy_budget budget = {0};
 

@@ -105,6 +105,9 @@ static bool wait_over(struct xy_connection *connection, const struct xy_wait *wa
 	/* First the bit, then the look: room made in between wakes us. */
 	atomic_fetch_or_explicit(&wait->peer->waiting, 1ull << connection->worker->index,
 				 memory_order_seq_cst);
+	if (wait->memory)
+		return !xy_budget_short(&connection->worker->core->budget) ||
+		       !xy_peer_pending(wait->peer);
 	/* Only an answered PING proves, and a mark may have gone by unreported. */
 	if (!xy_peer_proven(wait->peer))
 		xy_notify_prove(wait->peer);
@@ -188,6 +191,21 @@ void xy_brake_crowded(struct xy_connection *connection, struct xy_peer *receiver
 	}
 	if (wait_add(connection, receiver, 0, direct))
 		return; /* out of memory: bounded by the next turn's attempt */
+	xy_connection_hold(connection, XY_HOLD_ROOM);
+	wait_begin(connection);
+}
+
+void xy_brake_memory(struct xy_connection *connection, struct xy_peer *receiver)
+{
+	uint32_t before = connection->wait_count;
+
+	if (connection->state >= XY_CONNECTION_LINGER)
+		return;
+	xy_brake_want(connection);
+	if (wait_add(connection, receiver, 0, false))
+		return;
+	if (connection->wait_count > before)
+		connection->waits[before].memory = true;
 	xy_connection_hold(connection, XY_HOLD_ROOM);
 	wait_begin(connection);
 }

@@ -88,6 +88,15 @@ static void heard_in_kernel(struct xy_connection *connection, uint64_t now)
 	connection->heard_kernel = moved;
 }
 
+/* What is left is little, and says why; or the client's memory, which only it could free. */
+static void linger_end(struct xy_connection *connection)
+{
+	if (xy_peer_outstanding(connection->peer) > XY_CONTROL_MAX)
+		xy_connection_abort(connection, "lingered, and did not read");
+	else
+		xy_connection_close(connection, "lingered long enough");
+}
+
 static void timer_expired(struct xy_timer *timer)
 {
 	struct xy_connection *connection = xy_container_of(timer, struct xy_connection, timer);
@@ -96,8 +105,10 @@ static void timer_expired(struct xy_timer *timer)
 
 	switch (connection->state) {
 	case XY_CONNECTION_LEAVING:
-	case XY_CONNECTION_LINGER:
 		xy_connection_close(connection, "its time to leave was up");
+		return;
+	case XY_CONNECTION_LINGER:
+		linger_end(connection);
 		return;
 	case XY_CONNECTION_CLOSED:
 		return;
@@ -118,7 +129,7 @@ static void timer_expired(struct xy_timer *timer)
 	if (connection->holds) /* who is not read cannot be heard */
 		connection->heard_ms = now;
 	if (now - connection->heard_ms >= 3 * heartbeat) {
-		xy_connection_close(connection, "silent for three heartbeats");
+		xy_connection_abort(connection, "silent for three heartbeats");
 		return;
 	}
 	if (connection->state == XY_CONNECTION_OPEN && now - connection->heard_ms >= heartbeat)
@@ -185,6 +196,7 @@ void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, 
 	connection->farewell = farewell;
 	connection->sync_threshold = XY_SYNC_THRESHOLD;
 	connection->heard_ms = xy_loop_now_ms(worker->loop);
+	connection->cost.taken_ms = connection->cost.frame_ms = connection->heard_ms;
 	connection->watch = (struct xy_watch){.fd = fd, .name = "connection", .ready = ready};
 	connection->timer = (struct xy_timer){.name = "heartbeat", .expired = timer_expired};
 	connection->retry = (struct xy_timer){.name = "retry", .expired = retry_expired};
@@ -199,6 +211,7 @@ void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, 
 		return;
 	}
 	timer_restart(connection, worker->core->heartbeat_ms);
+	xy_budget_joined(worker->core);
 	if (worker->shutting)
 		xy_connection_close(connection, "the proxy ends");
 	else if (atomic_load(&worker->core->draining))
@@ -246,6 +259,18 @@ void xy_connection_close(struct xy_connection *connection, const char *why)
 	atomic_fetch_sub_explicit(&worker->load, 1, memory_order_relaxed);
 	xy_list_remove(&connection->of_worker);
 	xy_list_add_tail(&worker->dead, &connection->of_worker);
+}
+
+void xy_connection_abort(struct xy_connection *connection, const char *why)
+{
+	const struct linger at_once = {.l_onoff = 1};
+
+	if (connection->state == XY_CONNECTION_CLOSED)
+		return;
+	if (connection->lane)
+		xy_kernel_discard(connection->worker->core->kernel, connection->peer->slot);
+	setsockopt(connection->watch.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	xy_connection_close(connection, why);
 }
 
 /* From here on input is discarded until the client closes; closing with input unread would be an

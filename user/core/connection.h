@@ -69,12 +69,14 @@ struct xy_wait {
 	uint64_t progress;    /* its progress when the wait began */
 	uint32_t group;       /* not 0: one of the waits with this number is enough */
 	bool direct;          /* never closed for it; the sender is refused after a while */
+	bool memory;          /* while memory is short: until nothing is held for the receiver */
 	uint64_t since_ms;
 };
 
 struct xy_proof {
 	uint64_t payload; /* random */
 	uint64_t sent;    /* what its PONG proves */
+	uint64_t asked_ms;
 };
 
 struct xy_connection {
@@ -132,6 +134,8 @@ struct xy_connection {
 	uint32_t requests;     /* at the router */
 	uint32_t flows_asked;  /* of these not counted: flows; SYNCED waits for them */
 
+	struct xy_cost cost;
+
 	uint64_t frames_in, bytes_in, frames_out, bytes_out, dropped;
 	uint32_t topics, subscriptions;
 };
@@ -141,6 +145,9 @@ struct xy_connection {
 void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, bool is_unix);
 /* At once, without a word. Idempotent; the memory goes when the turn is over. */
 void xy_connection_close(struct xy_connection *connection, const char *why);
+/* As close, and what the client has not read goes, too: else it would stay for as long as the
+ * client has its socket. */
+void xy_connection_abort(struct xy_connection *connection, const char *why);
 /* Says why, then lingers until the client closes or two seconds are over. `cause` may be NULL. */
 void xy_connection_fail(struct xy_connection *connection, enum xy_error error,
 			const struct xy_frame *cause, const char *message);
@@ -185,6 +192,8 @@ void xy_brake_want(struct xy_connection *connection);     /* SYNC_WANTED, unless
 void xy_brake_flow(struct xy_connection *connection);     /* a flow of its own was installed */
 /* A receiver that this sender feeds has become crowded: the sender should pause. */
 void xy_brake_crowded(struct xy_connection *connection, struct xy_peer *receiver, bool direct);
+/* Memory is short, and a receiver that this sender feeds has not taken what it was given. */
+void xy_brake_memory(struct xy_connection *connection, struct xy_peer *receiver);
 void xy_brake_look_again(struct xy_worker *worker); /* all of its publishers that wait */
 void xy_brake_clear(struct xy_connection *connection);
 void xy_brake_answer(struct xy_connection *connection); /* SYNCED, when nothing stands against it */

@@ -37,8 +37,12 @@
 	X(BRAKED, "braked")                   /* publishers that had to wait */                   \
 	X(UNCOUNTED, "uncounted_frames")      /* K21: of epochs with more than the verdict saw */ \
 	X(REDIRECT_FAILED, "redirect_failed") /* sends to a lane that will be retried */          \
-	X(STUCK, "stuck_loops")               /* times that a loop did not come round in time */  \
-	X(MOVED, "tasks_moved")               /* taken over from a stuck loop by another */
+	X(PRESSED, "memory_pressed")          /* times that memory became short */                \
+	X(SHED, "closed_for_memory")          /* stalled while it was */                          \
+	X(MEMORY_REFUSED,                                                                         \
+	  "refused_for_memory") /* turned away, or a request, when it was used up */              \
+	X(STUCK, "stuck_loops") /* times that a loop did not come round in time */                \
+	X(MOVED, "tasks_moved") /* taken over from a stuck loop by another */
 
 enum xy_counter {
 #define X(name, text) XY_COUNT_##name,

@@ -151,6 +151,7 @@ int xy_deliver(struct xy_worker *worker, struct xy_peer *receiver, enum xy_deliv
 void xy_deliver_flush(struct xy_worker *worker, struct xy_connection *sender)
 {
 	struct xy_deliveries *deliveries = &worker->deliveries;
+	bool is_short = xy_budget_short(&worker->core->budget);
 	uint32_t count = deliveries->count;
 
 	/* Handing on may close connections, but never delivers anything new. */
@@ -166,6 +167,8 @@ void xy_deliver_flush(struct xy_worker *worker, struct xy_connection *sender)
 		if (direct ? xy_peer_direct_full(peer)
 			   : delivery->policy == XY_DELIVER_BLOCK && xy_peer_crowded(peer))
 			xy_brake_crowded(sender, peer, direct);
+		if (is_short && xy_peer_pending(peer))
+			xy_brake_memory(sender, peer);
 	}
 	deliveries->count = 0;
 }

@@ -148,6 +148,10 @@ static void pressure_mark(const struct xy_pressure *pressure, void *context)
 	struct xy_installed_end *end;
 	struct xy_peer *receiver;
 
+	if (pressure->marks & XY_PRESSURE_MEMORY) {
+		xy_budget_soon(&router->core->budget);
+		return;
+	}
 	if (pressure->slot >= xy_kernel_slots(router->core->kernel))
 		return;
 	receiver = router->lane[pressure->slot];

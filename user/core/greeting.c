@@ -25,6 +25,7 @@ struct greeting {
 	struct xy_greetings *greetings;
 	bool is_unix, refused;
 	size_t got;
+	size_t bytes; /* that it counts for in the memory budget */
 	uint8_t header[XY_HEADER_SIZE];
 	struct xy_frame frame;
 	uint8_t *json; /* once the header is there */
@@ -40,6 +41,7 @@ static void greeting_free(struct greeting *greeting)
 	xy_loop_unwatch(greeting->greetings->loop, &greeting->watch);
 	xy_list_remove(&greeting->list);
 	greeting->greetings->count--;
+	xy_budget_greeting(&greeting->greetings->core->budget, -(ptrdiff_t)greeting->bytes);
 	free(greeting->json);
 	free(greeting);
 }
@@ -96,6 +98,12 @@ static void refuse(struct greeting *greeting, enum xy_error error, const char *m
 	shutdown(greeting->watch.fd, SHUT_WR);
 	greeting->refused = true;
 	xy_timer_start(greeting->greetings->loop, &greeting->timer, LINGER_MS);
+}
+
+static void greeting_grow(struct greeting *greeting, size_t bytes)
+{
+	greeting->bytes += bytes;
+	xy_budget_greeting(&greeting->greetings->core->budget, (ptrdiff_t)bytes);
 }
 
 static void greeting_expired(struct xy_timer *timer)
@@ -242,6 +250,12 @@ static void greet(struct greeting *greeting, const struct xy_hello *hello)
 /* ---- HELLO
  * ------------------------------------------------------------------------------------------- */
 
+static void refuse_for_memory(struct greeting *greeting)
+{
+	xy_count(greeting->greetings->core, XY_COUNT_MEMORY_REFUSED, 1);
+	refuse(greeting, XY_E_OVERLOADED, "the proxy's memory budget is used up");
+}
+
 static void hello_done(struct greeting *greeting)
 {
 	struct xy_hello hello;
@@ -253,6 +267,8 @@ static void hello_done(struct greeting *greeting)
 		refuse(greeting, XY_E_UNAUTHORIZED, "this proxy asks for a token it knows");
 	else if (atomic_load(&greeting->greetings->core->draining))
 		refuse(greeting, XY_E_SHUTTING_DOWN, "the proxy is about to end");
+	else if (xy_budget_spent(&greeting->greetings->core->budget))
+		refuse_for_memory(greeting);
 	else
 		greet(greeting, &hello);
 }
@@ -275,6 +291,8 @@ static bool header_check(struct greeting *greeting)
 		refuse(greeting, XY_E_TOO_LARGE, "HELLO has at most 4,096 bytes of JSON");
 	else if (!(greeting->json = malloc(frame->length)))
 		refuse(greeting, XY_E_OVERLOADED, "the proxy is out of memory");
+	if (greeting->json)
+		greeting_grow(greeting, frame->length);
 	return !greeting->refused;
 }
 
@@ -344,6 +362,7 @@ void xy_greeting_new(struct xy_greetings *greetings, int fd, bool is_unix,
 		return;
 	}
 	greeting->greetings = greetings;
+	greeting_grow(greeting, sizeof(*greeting));
 	greeting->is_unix = is_unix;
 	greeting->watch = (struct xy_watch){.fd = fd, .name = "hello", .ready = greeting_ready};
 	greeting->timer = (struct xy_timer){.name = "hello", .expired = greeting_expired};

@@ -315,6 +315,7 @@ static bool lane_send(struct xy_connection *connection, struct xy_pipe *pipe, ui
 			break;
 		}
 		room -= bytes;
+		xy_budget_given(connection->worker, bytes);
 		xy_pipe_advance(pipe, bytes, bytes);
 		connection->frames_out += frames;
 		connection->bytes_out += bytes;
@@ -362,7 +363,10 @@ static void outbound_lane(struct xy_connection *connection)
 		lane_send(connection, connection->control, lane_room(connection, XY_CONTROL_MAX));
 
 	if (done && announced(connection))
-		done = lane_send(connection, connection->data, lane_room(connection, 0));
+		done = lane_send(connection, connection->data,
+				 xy_min(lane_room(connection, 0), xy_budget_room(connection)));
+	if (!done && !connection->proofs && xy_budget_short(&connection->worker->core->budget))
+		xy_proof_ask(connection); /* its ack is not to wait for a quarter of the window */
 	/* In step with what goes, whenever the marks are reported; and nobody else may ask, once
 	 * the router has forgotten it. */
 	if (connection->state < XY_CONNECTION_LINGER && !connection->proofs &&
@@ -433,6 +437,7 @@ static int socket_send(struct xy_connection *connection, struct xy_pipe *pipe, s
 		frame_rest(&view, connection->partial, (size_t)sent,
 			   data ? connection->held_data : connection->held_control, &frames);
 	connection->partial_control = !data;
+	xy_budget_given(connection->worker, (size_t)sent);
 	xy_pipe_advance(pipe, (size_t)sent, (size_t)sent);
 	connection->frames_out += frames;
 	connection->bytes_out += (size_t)sent;
@@ -443,9 +448,18 @@ static int socket_send(struct xy_connection *connection, struct xy_pipe *pipe, s
 	return (size_t)sent == covered;
 }
 
+/* Memory is short and the client has enough in hand: a socket that could take more would wake the
+ * loop at once, so that a look by timer has to do. */
+static void outbound_later(struct xy_connection *connection)
+{
+	connection->writing = false;
+	if (!xy_timer_active(&connection->retry))
+		xy_timer_start(connection->worker->loop, &connection->retry, RETRY_MS);
+}
+
 static int outbound_socket(struct xy_connection *connection)
 {
-	size_t budget = SEND_BYTES;
+	size_t budget = xy_min(xy_budget_room(connection), (uint64_t)SEND_BYTES);
 	int more = 1;
 
 	while (more > 0 && connection->partial && !connection->partial_control)
@@ -492,6 +506,8 @@ void xy_outbound_send(struct xy_connection *connection)
 	} else {
 		bindings_sent(connection);
 		connection->writing = !xy_outbound_empty(connection);
+		if (connection->writing && !xy_budget_room(connection))
+			outbound_later(connection);
 		xy_connection_rewatch(connection);
 	}
 	if (xy_pipe_length(connection->control) <= XY_CONTROL_MAX / 2)

@@ -127,6 +127,13 @@ uint64_t xy_peer_progress(const struct xy_peer *peer)
 	return atomic_load_explicit(&peer->given, memory_order_relaxed);
 }
 
+uint64_t xy_peer_pending(const struct xy_peer *peer)
+{
+	if (atomic_load_explicit(&peer->closed, memory_order_acquire))
+		return 0;
+	return atomic_load_explicit(&peer->pending, memory_order_seq_cst);
+}
+
 uint64_t xy_peer_room(const struct xy_peer *peer)
 {
 	uint64_t pending = atomic_load_explicit(&peer->pending, memory_order_relaxed);

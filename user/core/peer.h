@@ -83,6 +83,7 @@ int xy_peer_new(struct xy_core *core, const char *name, struct xy_peer **ret_pee
 uint64_t
 xy_peer_outstanding(const struct xy_peer *peer); /* bytes redirected, not acked; 0 without a lane */
 uint64_t xy_peer_progress(const struct xy_peer *peer); /* grows when the receiver consumes */
+uint64_t xy_peer_pending(const struct xy_peer *peer);  /* bytes held for it; 0 once it is closed */
 uint64_t xy_peer_room(const struct xy_peer *peer);     /* bytes; to choose a group's member */
 /* Whether a publisher that feeds it should pause / may go on after having paused at `progress`. */
 bool xy_peer_crowded(const struct xy_peer *peer);

@@ -26,6 +26,7 @@ void xy_proof_ask(struct xy_connection *connection)
 	/* Read before the PING is sent: what it proves is at least this. */
 	*proof = (struct xy_proof){
 		.payload = payload,
+		.asked_ms = xy_loop_now_ms(connection->worker->loop),
 		.sent = connection->lane ? xy_session_sent(connection->peer->session) : 0};
 	if (xy_control_send(connection, &frame, &payload, sizeof(payload)) == 0)
 		connection->proofs++;

@@ -187,8 +187,16 @@ static struct xy_request *request_of(struct xy_connection *connection, const str
 				     enum xy_request_kind kind,
 				     void (*answer)(struct xy_request *request))
 {
-	struct xy_request *request = xy_request_new(kind, connection->peer, answer);
+	struct xy_core *core = connection->worker->core;
+	struct xy_request *request;
 
+	if (kind != XY_REQUEST_UNSUBSCRIBE && xy_budget_spent(&core->budget)) {
+		xy_count(core, XY_COUNT_MEMORY_REFUSED, 1);
+		xy_error_send(connection, XY_E_OVERLOADED, frame,
+			      "the proxy's memory budget is used up");
+		return NULL;
+	}
+	request = xy_request_new(kind, connection->peer, answer);
 	if (!request) {
 		xy_error_send(connection, XY_E_OVERLOADED, frame, "the proxy is out of memory");
 		return NULL;

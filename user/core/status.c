@@ -58,7 +58,8 @@ static json_t *connection_of(const struct xy_connection *connection)
 	const struct xy_peer *peer = connection->peer;
 	char address[XY_ADDRESS_TEXT_SIZE];
 	json_t *json = json_pack(
-		"{s:o, s:s, s:s, s:s, s:b, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:I, s:b, s:i, s:i}",
+		"{s:o, s:s, s:s, s:s, s:b, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:I, s:I, s:b, s:i, "
+		"s:i}",
 		"endpoint", hex(peer->endpoint), "name", peer->name, "peer",
 		xy_net_peer_text(connection->watch.fd, address, sizeof(address)), "kind",
 		connection->is_unix ? "unix" : "tcp", "lane", connection->lane, "in", "frames",
@@ -67,9 +68,9 @@ static json_t *connection_of(const struct xy_connection *connection)
 		(json_int_t)connection->bytes_out, "queued_bytes",
 		(json_int_t)(xy_pipe_length(connection->data) +
 			     xy_pipe_length(connection->control)),
-		"dropped", (json_int_t)connection->dropped, "waiting",
-		!xy_list_empty(&connection->braked), "subscriptions",
-		(int)connection->subscriptions, "topics", (int)connection->topics);
+		"memory", (json_int_t)connection->cost.bytes, "dropped",
+		(json_int_t)connection->dropped, "waiting", !xy_list_empty(&connection->braked),
+		"subscriptions", (int)connection->subscriptions, "topics", (int)connection->topics);
 
 	if (!json)
 		return NULL;
@@ -102,12 +103,13 @@ static json_t *worker_loop_add(const struct xy_worker *worker, json_t *json)
 	return loop_add(json, worker->loop, &worker->pulse, (int)atomic_load(&worker->load));
 }
 
-static void worker_add(const struct xy_worker *worker, json_t *json)
+static void worker_add(struct xy_worker *worker, json_t *json)
 {
 	json_t *connections = json_object_get(json, "connections");
 	struct xy_connection *connection;
 	struct xy_pool_stats pool;
 
+	xy_budget_look(worker);
 	xy_pool_stats(worker->pool, &pool);
 	json_object_set_new(worker_loop_add(worker, json), "cached_segments",
 			    json_integer(pool.cached));

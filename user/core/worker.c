@@ -93,6 +93,7 @@ static bool turn_end(struct xy_loop *loop, void *context)
 	xy_list_each_safe (connection, after, &worker->dead, of_worker)
 		xy_connection_free(connection);
 	shrink_later(worker);
+	xy_budget_turn(worker);
 	return !xy_list_empty(&worker->ready);
 }
 
@@ -155,6 +156,7 @@ int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_w
 	worker->look_again = (struct xy_task){.name = "look again", .run = look_again_run};
 	worker->drain = (struct xy_task){.name = "drain", .run = drain_run};
 	worker->shut = (struct xy_task){.name = "shut", .run = shut_run};
+	xy_budget_share_init(worker);
 	worker->stop = (struct xy_task){.name = "stop", .run = stop_run};
 	worker->pool = xy_pool_new(&pool);
 	if (!worker->pool)

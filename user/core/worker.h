@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "base/list.h"
+#include "core/budget.h"
 #include "core/core.h"
 #include "core/delivery.h"
 #include "io/loop.h"
@@ -41,6 +42,7 @@ struct xy_worker {
 	struct xy_task drain, shut, stop; /* main posts each once */
 	bool shutting;                    /* what opens from now on closes at once */
 	struct xy_deliveries deliveries;
+	struct xy_budget_share share;
 };
 
 int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_worker);

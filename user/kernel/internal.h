@@ -86,7 +86,7 @@ struct xy_kernel {
 	struct xy_pins pins;
 	uint64_t window;
 	uint32_t flows;
-	int claims_fd, flows_fd, lane_of_fd, proxy_sockets_fd;
+	int claims_fd, flows_fd, lane_of_fd, proxy_sockets_fd, client_sockets_fd, lanes_fd;
 	char cgroup[PATH_MAX];
 	void (*mark)(const struct xy_pressure *pressure, void *context); /* of the current read */
 	void *mark_context;

@@ -62,6 +62,7 @@ static void control_fill(struct xy_kernel *kernel, const struct xy_kernel_option
 	control->max_message = options->max_message ? options->max_message : XY_MESSAGE_MAX_DEFAULT;
 	xy_kernel_beat(kernel);
 	xy_kernel_redirect_switch(kernel, true);
+	xy_kernel_meter(kernel, UINT64_MAX);
 }
 
 static int population_attach(struct xy_kernel *kernel, int cgroup)
@@ -102,6 +103,8 @@ int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **r
 	kernel->flows_fd = bpf_map__fd(kernel->bpf->maps.flows);
 	kernel->lane_of_fd = bpf_map__fd(kernel->bpf->maps.lane_of);
 	kernel->proxy_sockets_fd = bpf_map__fd(kernel->bpf->maps.proxy_sockets);
+	kernel->client_sockets_fd = bpf_map__fd(kernel->bpf->maps.client_sockets);
+	kernel->lanes_fd = bpf_map__fd(kernel->bpf->maps.lanes);
 	kernel->flows = bpf_map__max_entries(kernel->bpf->maps.flows);
 
 	xy_why(why, why_size, "out of memory");
@@ -218,6 +221,17 @@ void xy_kernel_beat(struct xy_kernel *kernel)
 void xy_kernel_redirect_switch(struct xy_kernel *kernel, bool on)
 {
 	__atomic_store_n(&kernel->control->redirect, on, __ATOMIC_RELAXED);
+}
+
+void xy_kernel_meter(struct xy_kernel *kernel, uint64_t bytes)
+{
+	struct xy_control *control = kernel->control;
+	uint64_t now = __atomic_load_n(&control->metered, __ATOMIC_RELAXED);
+	bool none = bytes > UINT64_MAX - now;
+
+	__atomic_store_n(&control->meter_mark, none ? UINT64_MAX : now + bytes / 2,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&control->meter_limit, none ? UINT64_MAX : now + bytes, __ATOMIC_RELAXED);
 }
 
 void xy_kernel_grace(struct xy_kernel *kernel)

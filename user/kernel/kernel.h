@@ -6,9 +6,10 @@
  * Errors: 0 or -errno; xy_kernel_open() also tells why in words.
  *
  * Threads: open, close: one thread, nothing else running. claim: the acceptor. flow_*, grace,
- * recycle: the router's writer. adopt: the owning loop. beat, redirect_switch: main. retire, bound,
- * live, session: any (the slot table has a lock; it is control plane). The records of the sessions
- * map are shared with the programs; user/kernel/session.h says who may write what.
+ * recycle: the router's writer. adopt, discard: the owning loop. beat, redirect_switch, meter:
+ * main. retire, bound, live, session: any (the slot table has a lock; it is control plane). The
+ * records of the sessions map are shared with the programs; user/kernel/session.h says who may
+ * write what.
  */
 #ifndef XY_KERNEL_KERNEL_H
 #define XY_KERNEL_KERNEL_H
@@ -56,6 +57,9 @@ const struct xy_control *xy_kernel_control(const struct xy_kernel *kernel); /* c
 
 void xy_kernel_beat(struct xy_kernel *kernel); /* stamps the heartbeat */
 void xy_kernel_redirect_switch(struct xy_kernel *kernel, bool on);
+/* So many bytes may be redirected between clients until the next call; half-way the pressure ring
+ * says so (XY_PRESSURE_MEMORY). UINT64_MAX: without limit. */
+void xy_kernel_meter(struct xy_kernel *kernel, uint64_t bytes);
 
 /* Takes the slot that has been free longest, gives it a new generation and writes the claim for
  * this endpoint. -ENOSPC: all slots in use. */
@@ -69,6 +73,10 @@ bool xy_kernel_bound(const struct xy_kernel *kernel, struct xy_slot slot);
  * agent owns the socket. */
 int xy_kernel_adopt(struct xy_kernel *kernel, struct xy_slot slot, int fd);
 struct xy_session *xy_kernel_session(const struct xy_kernel *kernel, uint32_t slot);
+
+/* Throws away what is queued on the client's socket, which is no redirect target any more (K10).
+ * The loop, when it closes the connection. */
+void xy_kernel_discard(const struct xy_kernel *kernel, struct xy_slot slot);
 
 /* End of a slot's use, in three steps: retire (bumps the generation, state free: nothing redirects
  * from or to it any more), grace, recycle (resets the record, slot may be taken again). */

@@ -167,6 +167,15 @@ struct xy_session *xy_kernel_session(const struct xy_kernel *kernel, uint32_t sl
 	return &kernel->session[slot];
 }
 
+void xy_kernel_discard(const struct xy_kernel *kernel, struct xy_slot slot)
+{
+	const struct xy_session *session = &kernel->session[slot.slot];
+	uint64_t cookie = __atomic_load_n(&session->cookie, __ATOMIC_RELAXED);
+
+	bpf_map_delete_elem(kernel->lanes_fd, &cookie);
+	bpf_map_delete_elem(kernel->client_sockets_fd, &cookie);
+}
+
 void xy_kernel_retire(struct xy_kernel *kernel, struct xy_slot slot)
 {
 	struct xy_session *session = &kernel->session[slot.slot];

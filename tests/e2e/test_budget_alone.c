@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The memory budget: what receivers do not read, and senders do not finish, stays within it.
+ *
+ * Alone, because the kernel tells the memory of TCP for the whole machine only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/proxy.h"
+#include "common/raw.h"
+#include "common/sandbox.h"
+#include "common/status.h"
+
+#define MIB    (1ull << 20)
+#define BUDGET (16 * MIB)
+#define SMALL  (4 * MIB)
+#define SLACK  (BUDGET / 4) /* what arrives in one check interval, and the allocator's own */
+#define STALL  "1500"       /* ms */
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MEASURES 0 /* a sanitizer's memory says nothing about ours */
+#else
+#define MEASURES 1
+#endif
+
+/* ---- looking -----------------------------------------------------------------------------------
+ */
+
+static uint64_t memory_number(const struct proxy *proxy, const char *name)
+{
+	json_t *status = status_take(proxy);
+	uint64_t number = status_number(json_object_get(status, "memory"), name);
+
+	json_decref(status);
+	return number;
+}
+
+static bool pressed(const struct proxy *proxy)
+{
+	json_t *status = status_take(proxy);
+	bool is = json_is_true(json_object_get(json_object_get(status, "memory"), "pressed"));
+
+	json_decref(status);
+	return is;
+}
+
+/* Anonymous memory of the proxy. */
+static uint64_t resident(const struct proxy *proxy)
+{
+	unsigned long long kib = 0;
+	char path[64], line[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", proxy_pid(proxy));
+	file = fopen(path, "re");
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file) != NULL && sscanf(line, "RssAnon: %llu", &kib) != 1)
+		;
+	fclose(file);
+	return kib << 10;
+}
+
+/* Of all TCP sockets of the machine. */
+static uint64_t tcp_memory(void)
+{
+	unsigned long long pages = 0;
+	char line[256], *at;
+	FILE *file = fopen("/proc/net/sockstat", "re");
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file) != NULL)
+		if (strncmp(line, "TCP:", 4) == 0 && (at = strstr(line, " mem ")) != NULL)
+			pages = strtoull(at + 5, NULL, 10);
+	fclose(file);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+struct watch {
+	const struct proxy *proxy;
+	uint64_t resident, tcp; /* at the beginning */
+	uint64_t resident_most; /* more than then */
+};
+
+static struct watch watch_begin(const struct proxy *proxy)
+{
+	return (struct watch){.proxy = proxy, .resident = resident(proxy), .tcp = tcp_memory()};
+}
+
+static void watch_look(struct watch *watch)
+{
+	uint64_t now = resident(watch->proxy);
+
+	now -= now < watch->resident ? now : watch->resident;
+	if (now > watch->resident_most)
+		watch->resident_most = now;
+	assert_in_range(memory_number(watch->proxy, "used"), 0, BUDGET + SLACK);
+}
+
+static void watch_end(const struct watch *watch, const char *what)
+{
+	uint64_t high = memory_number(watch->proxy, "high"), tcp = UINT64_MAX;
+
+	/* Others use TCP too, but not always: the least of some looks counts. */
+	for (unsigned n = 0; n < 50; n++) {
+		uint64_t now = tcp_memory();
+
+		now -= now < watch->tcp ? now : watch->tcp;
+		tcp = now < tcp ? now : tcp;
+		poll(NULL, 0, 10);
+	}
+	print_message("%s: resident +%llu KiB, TCP +%llu KiB, used at most %llu KiB\n", what,
+		      (unsigned long long)watch->resident_most >> 10, (unsigned long long)tcp >> 10,
+		      (unsigned long long)high >> 10);
+	assert_in_range(high, 0, BUDGET + SLACK);
+	assert_in_range(tcp, 0, BUDGET + SLACK);
+	if (MEASURES)
+		assert_in_range(watch->resident_most, 0, BUDGET + SLACK);
+}
+
+/* ---- a client that publishes, and one that never reads -----------------------------------------
+ */
+
+static struct raw *deaf_open(struct proxy *proxy, const char *subject, const char *policy)
+{
+	struct raw *raw = raw_open(proxy);
+	int small = 16 << 10; /* what its own side may take is not the proxy's memory */
+	char json[256];
+
+	assert_int_equal(setsockopt(raw->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	snprintf(json, sizeof(json),
+		 "{\"subject\":\"%s\",\"overflow\":\"%s\",\"stall_ms\":" STALL "}", subject,
+		 policy);
+	raw_subscribe(raw, json);
+	return raw;
+}
+
+/* Frames of the largest size, whole, as far as the socket takes them. */
+struct flood {
+	struct raw *raw;
+	uint64_t topic, sequence;
+	size_t unsent; /* of the frame under way */
+	uint8_t frame[XY_FRAME_MAX];
+};
+
+static void flood_begin(struct flood *flood, struct raw *raw, const char *subject)
+{
+	flood->raw = raw;
+	flood->topic = raw_declare(raw, subject);
+	flood->sequence = 0;
+	flood->unsent = 0;
+}
+
+/* Sends one frame, or what is left of it; false: not whole, the socket is full. */
+static bool flood_one(struct flood *flood, size_t length)
+{
+	static const uint8_t payload[XY_PAYLOAD_MAX];
+	struct xy_frame frame = raw_header(flood->raw, XY_DATA);
+	ssize_t sent;
+
+	if (flood->unsent == 0) {
+		frame.target = flood->topic;
+		frame.sequence = ++flood->sequence;
+		flood->unsent = raw_put(flood->frame, frame, payload, length);
+	}
+	length += XY_HEADER_SIZE;
+	sent = send(flood->raw->fd, flood->frame + length - flood->unsent, flood->unsent,
+		    MSG_NOSIGNAL);
+	if (sent < 0 && (errno == EAGAIN || errno == ENOMEM))
+		return false;
+	assert_true(sent > 0);
+	flood->unsent -= (size_t)sent;
+	return flood->unsent == 0;
+}
+
+/* Reads what the proxy says, and follows none of it. */
+static void take(struct raw *raw)
+{
+	while (raw_read(raw, 0) == RAW_FRAME)
+		;
+}
+
+/* A healthy pair, in step. */
+struct pair {
+	struct raw *publisher, *subscriber;
+	uint64_t topic, sequence;
+};
+
+static void pair_open(struct pair *pair, struct proxy *proxy)
+{
+	pair->publisher = raw_open(proxy);
+	pair->subscriber = raw_open(proxy);
+	raw_subscribe_to(pair->subscriber, "healthy");
+	pair->topic = raw_declare(pair->publisher, "healthy");
+	pair->sequence = 0;
+}
+
+static void pair_turn(struct pair *pair)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "message %llu", (unsigned long long)++pair->sequence);
+	raw_publish(pair->publisher, pair->topic, pair->sequence, text);
+	raw_expect_text(pair->subscriber, text);
+}
+
+static uint64_t deadline_after(unsigned ms)
+{
+	return test_now_ms() + ms;
+}
+
+/* ---- one publisher, one subscriber that never reads ---------------------------------------------
+ */
+
+/* True when everything was sent, false when it could not go on for a second. */
+static bool flood_all(struct flood *flood, struct watch *watch, unsigned frames, size_t length)
+{
+	uint64_t last = test_now_ms(), look = 0;
+
+	while (flood->sequence < frames || flood->unsent != 0) {
+		uint64_t now = test_now_ms();
+
+		take(flood->raw);
+		if (flood_one(flood, length))
+			last = now;
+		else
+			poll(&(struct pollfd){.fd = flood->raw->fd, .events = POLLOUT}, 1, 10);
+		if (now - last > 1000)
+			return false;
+		if (now >= look) {
+			watch_look(watch);
+			look = test_now_ms() + 100;
+		}
+	}
+	return true;
+}
+
+static void policy_stays_within(struct proxy *proxy, const char *policy, bool goes_on)
+{
+	enum { FRAMES = 1024 };
+	struct raw *publisher = raw_open(proxy), *subscriber;
+	struct watch watch = watch_begin(proxy);
+	static struct flood flood;
+	char subject[64], json[256];
+
+	snprintf(subject, sizeof(subject), "policy.%s.%d", policy, goes_on);
+	subscriber = raw_open(proxy);
+	/* Of the blocking kind one is closed in time, the other not in this test. */
+	snprintf(json, sizeof(json), "{\"subject\":\"%s\",\"overflow\":\"%s\",\"stall_ms\":%s}",
+		 subject, policy, goes_on ? "400" : "60000");
+	raw_subscribe(subscriber, json);
+	flood_begin(&flood, publisher, subject);
+	assert_int_equal(flood_all(&flood, &watch, FRAMES, XY_PAYLOAD_MAX), goes_on);
+	watch_look(&watch);
+	watch_end(&watch, policy);
+}
+
+static void test_a_subscriber_that_never_reads_stays_within_the_budget(void **state)
+{
+	policy_stays_within(*state, "drop-newest", true);
+	policy_stays_within(*state, "drop-oldest", true);
+	policy_stays_within(*state, "disconnect", true);
+	policy_stays_within(*state, "block", true);
+	policy_stays_within(*state, "block", false);
+}
+
+/* ---- many that never read -----------------------------------------------------------------------
+ */
+
+#define DEAF  64
+#define FRAME (16 << 10)
+
+static void test_many_that_never_read_are_closed_and_everybody_else_goes_on(void **state)
+{
+	struct proxy *proxy = *state;
+	uint64_t pressed_before = status_counter(proxy, "memory_pressed");
+	uint64_t shed_before = status_counter(proxy, "closed_for_memory");
+	uint64_t deadline, kernel;
+	struct watch watch = watch_begin(proxy);
+	struct raw *publisher = raw_open(proxy);
+	static struct flood flood[DEAF];
+	struct pair pair;
+	json_t *status;
+	unsigned d;
+
+	pair_open(&pair, proxy);
+	for (d = 0; d < DEAF; d++) {
+		char subject[32];
+
+		snprintf(subject, sizeof(subject), "deaf.%u", d);
+		deaf_open(proxy, subject, d % 2 == 0 ? "drop-newest" : "block");
+		flood_begin(&flood[d], publisher, subject);
+		raw_publish(publisher, flood[d].topic, ++flood[d].sequence, "first");
+	}
+	raw_sync(publisher);
+	d = 0;
+
+	/* Together their windows, or their sockets and pipes, hold several times the budget; and
+	 * the publisher goes on as long as none has been closed. */
+	deadline = deadline_after(2 * TEST_TIMEOUT_MS);
+	while (status_counter(proxy, "closed_for_memory") == shed_before) {
+		uint64_t look = deadline_after(20);
+
+		assert_true(test_now_ms() < deadline);
+		while (test_now_ms() < look)
+			if (flood_one(&flood[d], FRAME))
+				d = (d + 1) % DEAF;
+			else
+				take(publisher);
+		pair_turn(&pair);
+		watch_look(&watch);
+	}
+	while (pressed(proxy)) {
+		assert_true(test_now_ms() < deadline);
+		pair_turn(&pair);
+		watch_look(&watch);
+	}
+	assert_in_range(status_counter(proxy, "memory_pressed"), pressed_before + 1, UINT64_MAX);
+	assert_in_range(memory_number(proxy, "used"), 0, BUDGET / 4 * 3);
+	watch_end(&watch, "many");
+
+	/* The dearest went, not all; the healthy ones are still there, and on their lane again. */
+	status = status_take(proxy);
+	assert_non_null(status_connection(status, pair.subscriber));
+	assert_non_null(status_connection(status, pair.publisher));
+	json_decref(status);
+	if (proxy_kernel_path(proxy) == KERNEL_PATH_OFF)
+		return;
+	assert_int_not_equal(status_reason(proxy, pair.publisher, "switched-off"), 0);
+	raw_sync(pair.publisher);
+	for (unsigned n = 0; n < 100; n++)
+		pair_turn(&pair);
+	status = status_take(proxy);
+	kernel = status_number(json_object_get(status_connection(status, pair.publisher), "kernel"),
+			       "frames");
+	json_decref(status);
+	assert_in_range(kernel, 90, UINT64_MAX);
+}
+
+/* ---- pairs that read late
+ * ------------------------------------------------------------------------ */
+
+#define PAIRS       32
+#define PAIR_FRAMES 200
+
+struct late {
+	struct flood flood;
+	struct raw *subscriber;
+	uint64_t received;
+};
+
+/* Takes one frame and answers it; false: there was none. */
+static bool late_read(struct late *late)
+{
+	struct raw *raw = late->subscriber;
+	struct xy_frame answer;
+
+	if (raw_read(raw, 0) != RAW_FRAME)
+		return false;
+	if (raw->frame.header.type == XY_PING) {
+		answer = raw_header(raw, XY_PONG);
+		answer.correlation = raw->frame.header.correlation;
+		raw_send_frame(raw, answer, raw->frame.payload, raw->frame.length);
+	} else if (raw->consumed - raw->acked >= raw->welcome.window / 4) {
+		raw_send_frame(raw, raw_header(raw, XY_ACK), NULL, 0);
+	}
+	if (raw->frame.header.type == XY_DATA)
+		assert_int_equal(raw->frame.header.sequence, ++late->received);
+	else
+		assert_int_not_equal(raw->frame.header.type, XY_ERROR);
+	return true;
+}
+
+/* True when all has come. */
+static bool late_turn(struct late *late, bool reads)
+{
+	struct flood *flood = &late->flood;
+
+	take(flood->raw);
+	for (unsigned n = 0; n < 4; n++)
+		if (flood->sequence < PAIR_FRAMES || flood->unsent != 0)
+			flood_one(flood, FRAME);
+	for (unsigned n = 0; n < 8 && reads; n++)
+		if (!late_read(late))
+			break;
+	return late->received == PAIR_FRAMES;
+}
+
+static void test_who_reads_late_gets_everything_in_order(void **state)
+{
+	struct proxy *proxy = *state;
+	uint64_t before = status_counter(proxy, "memory_pressed"), deadline;
+	static struct late late[PAIRS];
+	unsigned whole = 0;
+
+	memset(late, 0, sizeof(late));
+	for (unsigned p = 0; p < PAIRS; p++) {
+		char subject[32], json[128];
+
+		snprintf(subject, sizeof(subject), "late.%u", p);
+		snprintf(json, sizeof(json), "{\"subject\":\"%s\",\"stall_ms\":60000}", subject);
+		late[p].subscriber = p % 4 == 3 ? raw_connect_unix(proxy) : raw_connect(proxy);
+		raw_hello(late[p].subscriber, RAW_HELLO);
+		raw_sync(late[p].subscriber);
+		raw_subscribe(late[p].subscriber, json);
+		flood_begin(&late[p].flood, raw_open(proxy), subject);
+	}
+	deadline = deadline_after(TEST_TIMEOUT_MS);
+	while (status_counter(proxy, "memory_pressed") == before) {
+		assert_true(test_now_ms() < deadline);
+		for (unsigned p = 0; p < PAIRS; p++)
+			late_turn(&late[p], false);
+	}
+	deadline = deadline_after(3 * TEST_TIMEOUT_MS);
+	while (whole < PAIRS) {
+		assert_true(test_now_ms() < deadline);
+		whole = 0;
+		for (unsigned p = 0; p < PAIRS; p++)
+			whole += late_turn(&late[p], true);
+	}
+	deadline = deadline_after(TEST_TIMEOUT_MS);
+	while (pressed(proxy))
+		assert_true(test_now_ms() < deadline);
+	print_message("used at most %llu KiB\n",
+		      (unsigned long long)memory_number(proxy, "high") >> 10);
+}
+
+/* ---- senders that finish nothing
+ * ----------------------------------------------------------------- */
+
+#define DRIBBLERS 90
+#define DRIBBLE   60000
+
+static void test_when_it_is_used_up_nobody_new_is_let_in(void **state)
+{
+	struct proxy *proxy = *state;
+	uint64_t deadline = deadline_after(TEST_TIMEOUT_MS);
+	struct raw *dribbler[DRIBBLERS], *other = raw_open(proxy), *fresh;
+	uint8_t part[DRIBBLE] = {0};
+	struct xy_frame frame;
+	uint64_t topic = raw_declare(other, "other");
+	enum raw_result result;
+
+	for (unsigned d = 0; d < DRIBBLERS; d++)
+		dribbler[d] = raw_open(proxy);
+	for (unsigned d = 0; d < DRIBBLERS; d++) {
+		frame = raw_header(dribbler[d], XY_DATA);
+		frame.target = topic;
+		frame.length = XY_FRAME_MAX;
+		xy_frame_encode(&frame, part);
+		raw_send(dribbler[d], part, sizeof(part));
+	}
+	/* Refused as soon as all of it has been read. */
+	for (;;) {
+		assert_true(test_now_ms() < deadline);
+		fresh = raw_connect(proxy);
+		frame = (struct xy_frame){.version = XY_WIRE_VERSION, .type = XY_HELLO};
+		raw_send_frame(fresh, frame, RAW_HELLO, strlen(RAW_HELLO));
+		assert_int_equal(raw_read(fresh, TEST_TIMEOUT_MS), RAW_FRAME);
+		if (fresh->frame.header.type == XY_ERROR)
+			break;
+		raw_close(fresh);
+	}
+	assert_non_null(strstr((const char *)fresh->frame.payload, "overloaded"));
+	assert_int_equal(raw_read(fresh, TEST_TIMEOUT_MS), RAW_CLOSED);
+	assert_in_range(status_counter(proxy, "refused_for_memory"), 1, UINT64_MAX);
+
+	/* Who was there and does no harm stays; the others are told, and have to go. */
+	do {
+		assert_true(test_now_ms() < deadline);
+		raw_expect_silence(other);
+	} while (pressed(proxy) || status_counter(proxy, "closed_for_memory") == 0);
+	assert_in_range(memory_number(proxy, "used"), 0, SMALL / 2);
+	while ((result = raw_read(dribbler[0], TEST_TIMEOUT_MS)) == RAW_FRAME &&
+	       dribbler[0]->frame.header.type != XY_ERROR)
+		;
+	assert_int_equal(result, RAW_FRAME);
+	assert_non_null(strstr((const char *)dribbler[0]->frame.payload, "slow-consumer"));
+	raw_open(proxy);
+}
+
+/* ---- a container
+ * ---------------------------------------------------------------------------------- */
+
+#define LIMIT (64 * MIB)
+
+static bool file_put(const char *directory, const char *name, const char *text)
+{
+	char path[512];
+	int fd;
+	bool done;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	close(fd);
+	return done;
+}
+
+/* A memory cgroup of this test below the one that it is in, of whichever version has the
+ * controller; "" = none can be made. */
+static void memory_cgroup_make(char *ret_path, size_t size, char *ret_own, size_t own_size)
+{
+	char line[512], own[256] = "", mounted[64] = "/sys/fs/cgroup/memory", limit[32];
+	FILE *file = fopen("/proc/self/cgroup", "re");
+	bool old = access("/sys/fs/cgroup/memory/memory.limit_in_bytes", F_OK) == 0;
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file) != NULL)
+		if (sscanf(line, old ? "%*d:memory:%255s" : "0::%255s", own) == 1)
+			break;
+	fclose(file);
+	if (!old)
+		snprintf(mounted, sizeof(mounted), "/sys/fs/cgroup");
+	snprintf(ret_own, own_size, "%s%s", mounted, own);
+	snprintf(ret_path, size, "%s/xylem-budget-%d", mounted, getpid());
+	snprintf(limit, sizeof(limit), "%llu", (unsigned long long)LIMIT);
+	if (!old)
+		file_put(mounted, "cgroup.subtree_control", "+memory");
+	if (mkdir(ret_path, 0755) != 0 ||
+	    !file_put(ret_path, old ? "memory.limit_in_bytes" : "memory.max", limit)) {
+		rmdir(ret_path);
+		*ret_path = '\0';
+	}
+}
+
+static void test_the_default_is_half_of_the_cgroups_limit(void **state)
+{
+	char directory[512], own[512];
+	struct proxy *proxy;
+
+	(void)state;
+	sandbox_enter(); /* first: it may be of the same hierarchy */
+	memory_cgroup_make(directory, sizeof(directory), own, sizeof(own));
+	if (*directory == '\0') {
+		print_message("no memory cgroup can be made here\n");
+		skip();
+	}
+	assert_true(file_put(directory, "cgroup.procs", "0"));
+	proxy = proxy_start(KERNEL_PATH_OFF, NULL);
+	assert_true(file_put(own, "cgroup.procs", "0"));
+	assert_int_equal(memory_number(proxy, "budget"), LIMIT / 2);
+	assert_int_equal(memory_number(proxy, "window"), MIB);
+	proxy_stop(proxy);
+	assert_int_equal(rmdir(directory), 0);
+}
+
+int main(void)
+{
+	static const char *const sixteen[] = {"--memory-budget", "16M", NULL};
+	static const char *const four[] = {"--memory-budget", "4M", NULL};
+	const struct CMUnitTest tests[] = {
+		proxy_test(test_a_subscriber_that_never_reads_stays_within_the_budget),
+		proxy_test(test_many_that_never_read_are_closed_and_everybody_else_goes_on),
+	};
+	const struct CMUnitTest small[] = {
+		proxy_test(test_who_reads_late_gets_everything_in_order),
+		proxy_test(test_when_it_is_used_up_nobody_new_is_let_in),
+	};
+	const struct CMUnitTest container[] = {
+		cmocka_unit_test(test_the_default_is_half_of_the_cgroups_limit),
+	};
+
+	return proxy_run_both(tests, sixteen) + proxy_run_both(small, four) +
+	       cmocka_run_group_tests(container, NULL, NULL);
+}

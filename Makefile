@@ -145,13 +145,19 @@ mutants: all | $(BUILD)/.packages-check
 # ---- chaos -------------------------------------------------------------------------------------
 # Dozens of processes, random traffic, faults; every message checked (tests/chaos/chaos.c). The
 # linker lets the workers see three moments of the library.
-CHAOS_OBJ := $(patsubst tests/%.c,$(BUILD)/obj/tests/%.o,$(sort $(wildcard tests/chaos/*.c)))
+CHAOS_OBJ := $(patsubst tests/%.c,$(BUILD)/obj/tests/%.o,$(sort \
+	$(filter-out tests/chaos/foreign.c,$(wildcard tests/chaos/*.c))))
 $(BUILD)/chaos/chaos: $(CHAOS_OBJ) $(BUILD)/obj/tests/common/sandbox.o $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -Wl,--wrap=xy_client_tell,--wrap=xy_client_on_welcome,--wrap=xy_inbound_payload \
 		-o $@ $^ $(LIBS)
+# For workers in other languages.
+CHAOS_LIB := $(addprefix $(BUILD)/obj/tests/chaos/,ledger.o message.o account.o sender.o foreign.o)
+$(BUILD)/chaos/libchaos.so: $(CHAOS_LIB) $(A_proto) $(A_base)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -shared -o $@ $^ $(LIBS_CLIENT)
 .PHONY: chaos
-chaos: $(BUILD)/xylem $(BUILD)/chaos/chaos
+chaos: $(BUILD)/xylem $(BUILD)/chaos/chaos $(BUILD)/chaos/libchaos.so
 	@XYLEM=$(abspath $(BUILD))/xylem XY_BUILD=$(abspath $(BUILD)) \
 		$(BUILD)/chaos/chaos $(BUILD)/chaos \
 		$(or $(SECONDS),60) $(or $(SEED),0) $(or $(RATE),60000)

@@ -69,8 +69,12 @@ static void stream_floor(struct stream *stream, struct worker *sender, uint32_t 
 	uint32_t number = atomic_load(&life->number);
 	uint64_t queued = atomic_load(&life->channel[channel].queued);
 
-	if (number == 0 || number != atomic_load(&life->number))
-		return; /* begins now: owed from its first message on */
+	if (number == 0 || number != atomic_load(&life->number)) {
+		/* A life begins now: owed from its first message on. What may still come of the
+		 * one before is not owed. */
+		atomic_store(&stream->floor, UINT64_MAX);
+		return;
+	}
 	if (atomic_load(&stream->life) != number)
 		stream_begin(stream, number, true);
 	atomic_store(&stream->floor, queued);

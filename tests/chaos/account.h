@@ -59,6 +59,9 @@ void sender_begin(struct ledger *ledger, uint32_t worker, uint32_t life);
 /* This endpoint is ours, from now on; before anything is sent by it. */
 void sender_endpoint(struct ledger *ledger, uint32_t worker, uint64_t endpoint);
 void sender_ended(struct ledger *ledger, uint32_t worker); /* a connection */
+/* As above, and it is not connected any more; `words` say why. The run fails unless there is a
+ * cause: its proxy was stopped, a fault was injected, or it was slow on purpose and is told so. */
+void connection_ended(struct ledger *ledger, uint32_t worker, const char *words);
 void sender_back(struct ledger *ledger, uint32_t worker);
 /* The number of the next message; it is given out. */
 struct stamp sender_next(struct ledger *ledger, uint32_t worker, uint32_t channel);

@@ -27,7 +27,6 @@
 #define REQUESTS   16   /* outstanding */
 #define SYNC_MS    200
 #define UNLUCKY_MS 3000 /* after the cause of an end, until it is seen, on a loaded machine */
-#define RESTART_MS 15000
 
 static struct ledger *ledger;
 static uint32_t number;
@@ -48,31 +47,6 @@ static void doing(const char *what)
 /* ---- what happens to the connection ------------------------------------------------------------
  */
 
-static void ended(const char *words)
-{
-	uint64_t now = ledger_ms(ledger);
-	uint64_t down = atomic_load(&ledger->down_ms[worker->plan.proxy]);
-	uint64_t up = atomic_load(&ledger->up_ms[worker->plan.proxy]);
-	bool excused = now <= atomic_load(&worker->excused_ms);
-
-	sender_ended(ledger, number);
-	atomic_store(&worker->connected, false);
-	atomic_store(&worker->endpoint, 0);
-	trouble_add(worker, now);
-	if (atomic_load(&ledger->phase) == PHASE_END) /* by our GOODBYE */
-		return;
-	ledger_note(ledger, "- %s: connection ended: %s", worker->plan.name, words);
-	if (down != 0 && (up < down || now <= up + RESTART_MS))
-		atomic_fetch_add(&worker->ending[ENDING_RESTART], 1);
-	else if (strstr(words, "slow-consumer") != NULL && (excused || worker->plan.may_be_cut))
-		atomic_fetch_add(&worker->ending[ENDING_SLOW], 1);
-	else if (excused)
-		atomic_fetch_add(&worker->ending[ENDING_INJECTED], 1);
-	else
-		ledger_fail(ledger, OTHER, "%s: its connection ended for no known cause: %s",
-			    worker->plan.name, words);
-}
-
 /* An ERROR that answers no call, or the library's own word of a loss. */
 static void told(const char *words)
 {
@@ -92,7 +66,7 @@ void __wrap_xy_client_tell(struct xy_client *self, enum xy_event event)
 {
 	switch (event) {
 	case XY_EVENT_DISCONNECTED:
-		ended(self->words);
+		connection_ended(ledger, number, self->words);
 		break;
 	case XY_EVENT_CONNECTED:
 		atomic_store(&worker->connected, true);
@@ -100,10 +74,10 @@ void __wrap_xy_client_tell(struct xy_client *self, enum xy_event event)
 	case XY_EVENT_RECONNECTED:
 		sender_back(ledger, number);
 		account_connected(account);
+		atomic_store(&worker->connected, true);
 		atomic_fetch_add(&worker->reconnects, 1);
 		ledger_note(ledger, "- %s: reconnected as %016lx", worker->plan.name,
 			    self->endpoint);
-		atomic_store(&worker->connected, true);
 		break;
 	case XY_EVENT_ERROR:
 		told(self->words);
@@ -342,9 +316,11 @@ static void obey(enum order order)
 	}
 }
 
+/* Mostly it is away. */
 static void toggle(uint64_t now_ms)
 {
-	next_toggle_ms = now_ms + 300 + dice_below(&dice, 3000);
+	bool here = false;
+
 	doing("toggle");
 	for (uint32_t i = 0; i < SUBSCRIPTIONS_MAX; i++) {
 		if (!worker->plan.subscription[i].comes_and_goes)
@@ -355,8 +331,9 @@ static void toggle(uint64_t now_ms)
 		if (subscription[i] != NULL)
 			unsubscribe(i);
 		else
-			(void)subscribe(i);
+			here = subscribe(i) == 0;
 	}
+	next_toggle_ms = now_ms + 100 + dice_below(&dice, here ? 300 : 5000);
 }
 
 /* ---- turns -------------------------------------------------------------------------------------

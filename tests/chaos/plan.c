@@ -88,27 +88,38 @@ static void slow(struct making *making, uint32_t naps, uint32_t nap_ms)
 /* ---- roles -------------------------------------------------------------------------------------
  */
 
-/* One sender, one receiver: the kernel's case. */
+/* A chain of three, each the only receiver of the one before: the kernel's case. */
 static void one_to_one(struct making *making)
 {
 	uint32_t first = making->ledger->workers;
 
 	worker_new(making, "one", 0);
 	making->worker->way = WAY_LANE;
-	channel_add(making, CHANNEL_TOPIC, "one.a", 230);
-	channel_add(making, CHANNEL_DIRECT, "", 1)->target = first + 2;
+	making->worker->no_bundle = true;
+	channel_add(making, CHANNEL_TOPIC, "one.a", 60);
+	channel_add(making, CHANNEL_DIRECT, "", 3)->target = first + 2;
 	worker_new(making, "one", 1);
 	making->worker->way = WAY_LANE;
 	subscription_add(making, "one.a");
-	channel_add(making, CHANNEL_TOPIC, "one.b", 60);
+	channel_add(making, CHANNEL_TOPIC, "one.b", 150);
 	channel_add(making, CHANNEL_TOPIC, "fan.back", 5);
 	worker_new(making, "one", 2);
-	subscription_add(making, "one.b");
-	channel_add(making, CHANNEL_DIRECT, "", 2)->target = first;
-	channel_add(making, CHANNEL_DIRECT, "", 2)->target = first + 1;
 	making->worker->no_bundle = true;
-	/* ERRORs of DATA to endpoints count frames, and so must these. */
-	making->ledger->worker[first].plan.no_bundle = dice_chance(&making->dice, 1, 2);
+	subscription_add(making, "one.b");
+	channel_add(making, CHANNEL_DIRECT, "", 3)->target = first;
+	channel_add(making, CHANNEL_DIRECT, "", 3)->target = first + 1;
+}
+
+/* Two that send to each other as fast as they may. */
+static void pairs(struct making *making)
+{
+	for (int i = 0; i < 2; i++) {
+		worker_new(making, "pair", i);
+		making->worker->way = WAY_LANE;
+		making->worker->crc = i == 0;
+		channel_add(making, CHANNEL_TOPIC, i == 0 ? "pair.a" : "pair.b", 60);
+		subscription_add(making, i == 0 ? "pair.b" : "pair.a");
+	}
 }
 
 static void fan_out(struct making *making)
@@ -125,7 +136,7 @@ static void fan_out(struct making *making)
 		worker_new(making, "fan-sub", i);
 		subscription_add(making, pattern[i]);
 		if (i < 2)
-			subscription_add(making, "*.a")->comes_and_goes = true;
+			subscription_add(making, "fan.a")->comes_and_goes = true;
 		if (i == 2)
 			subscription_add(making, "fan.b.*")->comes_and_goes = true;
 		if (i == 3) /* takes others off their lanes, and leaves */
@@ -215,6 +226,19 @@ static void echo(struct making *making)
 	channel_add(making, CHANNEL_TOPIC, "tight.a", 20);
 }
 
+/* The second client sends to the library, and the other way round. */
+static void other_language(struct making *making)
+{
+	worker_new(making, "python", 0);
+	making->worker->kind = WORKER_PYTHON;
+	channel_add(making, CHANNEL_TOPIC, "python.a", 5)->size_max = 300000;
+	subscription_add(making, "python.b");
+	worker_new(making, "to-python", 0);
+	making->worker->crc = false; /* it counts CRCs byte by byte */
+	channel_add(making, CHANNEL_TOPIC, "python.b", 10)->size_max = 300000;
+	subscription_add(making, "python.a");
+}
+
 static void garbage(struct making *making)
 {
 	worker_new(making, "garbage", 0);
@@ -228,11 +252,13 @@ void plan_make(struct ledger *ledger, uint32_t rate)
 
 	for (making.proxy = 0; making.proxy < PROXIES; making.proxy++) {
 		one_to_one(&making);
+		pairs(&making);
 		fan_out(&making);
 		groups(&making);
 		policies(&making);
 		requests(&making);
 		echo(&making);
+		other_language(&making);
 		garbage(&making);
 	}
 }

@@ -68,6 +68,27 @@ static uint64_t tally_sum(enum tally tally, int proxy)
 	return sum;
 }
 
+static uint64_t checked_by(const struct worker *worker)
+{
+	return atomic_load(&worker->tally[TALLY_TOPIC]) + atomic_load(&worker->tally[TALLY_GROUP]) +
+	       atomic_load(&worker->tally[TALLY_DIRECT]) + atomic_load(&worker->tally[TALLY_REPLY]);
+}
+
+/* What receivers of one kind checked; of the library, those that asked for their connection so. */
+static uint64_t checked_kind(enum worker_kind kind, enum way way)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t w = 0; w < ledger->workers; w++) {
+		const struct worker *worker = &ledger->worker[w];
+
+		if (worker->plan.kind == kind &&
+		    (kind != WORKER_LIBRARY || worker->plan.way == way))
+			sum += checked_by(worker);
+	}
+	return sum;
+}
+
 static uint64_t checked_of(int proxy)
 {
 	return tally_sum(TALLY_TOPIC, proxy) + tally_sum(TALLY_GROUP, proxy) +
@@ -173,6 +194,10 @@ void report_end(uint64_t ran_ms)
 	       " above 1 MiB; %" PRIu64 " with and %" PRIu64 " without kernel path\n",
 	       tally_sum(TALLY_EMPTY, -1), tally_sum(TALLY_LARGE, -1), tally_sum(TALLY_HUGE, -1),
 	       checked_of(0), checked_of(1));
+	printf("  receivers  %" PRIu64 " by TCP with acks (lanes, where there are any), %" PRIu64
+	       " by TCP without, %" PRIu64 " by UNIX sockets, %" PRIu64 " by Python\n",
+	       checked_kind(WORKER_LIBRARY, WAY_LANE), checked_kind(WORKER_LIBRARY, WAY_NO_LANE),
+	       checked_kind(WORKER_LIBRARY, WAY_UNIX), checked_kind(WORKER_PYTHON, 0));
 	printf("  missing    accounted for: %" PRIu64
 	       " before a subscription or reconnection, %" PRIu64
 	       " with a sender's connection, %" PRIu64 " by overflow policies, %" PRIu64

@@ -7,6 +7,8 @@
 
 #include "chaos/account.h"
 
+#define RESTART_MS 15000 /* after the start of a proxy all ends are seen, on a loaded machine */
+
 static struct life *life_now(struct worker *worker)
 {
 	return life_of(worker, atomic_load(&worker->life_number));
@@ -73,6 +75,32 @@ void sender_back(struct ledger *ledger, uint32_t number)
 			atomic_store(&state->loss[(losses - 1) % LOSSES_MAX].to,
 				     atomic_load(&state->queued));
 	}
+}
+
+void connection_ended(struct ledger *ledger, uint32_t number, const char *words)
+{
+	struct worker *worker = &ledger->worker[number];
+	uint64_t now = ledger_ms(ledger);
+	uint64_t down = atomic_load(&ledger->down_ms[worker->plan.proxy]);
+	uint64_t up = atomic_load(&ledger->up_ms[worker->plan.proxy]);
+	bool excused = now <= atomic_load(&worker->excused_ms);
+
+	sender_ended(ledger, number);
+	atomic_store(&worker->connected, false);
+	atomic_store(&worker->endpoint, 0);
+	trouble_add(worker, now);
+	if (atomic_load(&ledger->phase) == PHASE_END) /* by our GOODBYE */
+		return;
+	ledger_note(ledger, "- %s: connection ended: %s", worker->plan.name, words);
+	if (down != 0 && (up < down || now <= up + RESTART_MS))
+		atomic_fetch_add(&worker->ending[ENDING_RESTART], 1);
+	else if (strstr(words, "slow-consumer") != NULL && (excused || worker->plan.may_be_cut))
+		atomic_fetch_add(&worker->ending[ENDING_SLOW], 1);
+	else if (excused)
+		atomic_fetch_add(&worker->ending[ENDING_INJECTED], 1);
+	else
+		ledger_fail(ledger, OTHER, "%s: its connection ended for no known cause: %s",
+			    worker->plan.name, words);
 }
 
 struct stamp sender_next(struct ledger *ledger, uint32_t number, uint32_t channel)

@@ -128,14 +128,21 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_COMMON) $(ARCHIVES)
 $(BUILD)/tests/unit/test_pool_memory: private LDFLAGS_ALL += -Wl,--wrap=mmap
 $(BUILD)/tests/e2e/test_lines: | $(BUILD)/examples/lines
 
-.PHONY: tests check check-unit check-kernel check-e2e
+.PHONY: tests check check-unit check-kernel check-e2e check-model model
 tests: $(TESTS)
 check-unit check-kernel check-e2e: check-%: $(BUILD)/xylem
 	@$(MAKE) --no-print-directory $(call tests_of,$*)
 	@BUILD=$(BUILD) scripts/check.sh $*
 check: deps
 	@$(MAKE) --no-print-directory all tests
-	@BUILD=$(BUILD) scripts/check.sh $(LEVELS)
+	@BUILD=$(BUILD) scripts/check.sh $(LEVELS) model
+# The models need nothing that is built.
+check-model:
+	@scripts/deps.sh check check
+	@BUILD=$(BUILD) scripts/check.sh model
+model:
+	@scripts/deps.sh check check
+	@MODEL_FULL=1 python3 tests/model/test_model.py
 
 # Tests that cannot fail prove nothing: each mutant must turn its test red (see the script).
 .PHONY: mutants
@@ -203,7 +210,9 @@ help:
 	@echo 'make run           installs what is missing, builds, and shows it working'
 	@echo 'make check         installs what is missing, builds, and runs every test'
 	@echo 'make chaos         random traffic and faults for SECONDS (60), by SEED (random; root)'
-	@echo 'make check-unit    one level by itself; also check-kernel, check-e2e (root)'
+	@echo 'make check-unit    one level by itself; also check-kernel, check-e2e (root),'
+	@echo '                   and check-model'
+	@echo 'make model         verifies the larger models, too (minutes, 4 GB; docs/MODEL.md)'
 	@echo 'make mutants       breaks the product in many small ways and expects red tests; MUTANT=name: one'
 	@echo 'make deps          installs the packages that are missing (root)'
 	@echo 'make install       honours PREFIX ($(PREFIX)) and DESTDIR'

@@ -28,6 +28,7 @@ build     libisal-dev      header  isa-l/crc.h
 build     uthash-dev       header  uthash.h
 check     libcmocka-dev    header  cmocka.h
 check     python3          program python3
+check     spin             program spin
 lint      clang-format     program clang-format
 tidy      clang-tidy       program clang-tidy
 '

@@ -9,7 +9,7 @@
 # A mutant is tests/mutants/NAME.patch: header lines, an empty line, a small `git diff`:
 #
 #   Breaks: one sentence that says which mechanism is disabled
-#   Red: LEVEL/PROGRAM [TEST FUNCTION]
+#   Red: LEVEL/PROGRAM [TEST FUNCTION]     or: Red: chaos
 #
 # Each gets a copy of the tree (without what git ignores) and of the build directory (with its
 # timestamps, so that only what the patch touches is built again), and its test program must fail
@@ -37,6 +37,7 @@ complaints() {
 	[[ $(header "$patch" Red | wc -l) == 1 ]] || echo "$patch: one line 'Red: LEVEL/PROGRAM [TEST]' is needed"
 	read -r program function <<<"$(header "$patch" Red)"
 	source=tests/$program.c
+	[[ $program == chaos ]] && source=tests/chaos/chaos.c
 	if [[ ! -f $source ]]; then
 		echo "$patch: there is no $source"
 	elif [[ -n $function ]] && ! grep -qw -- "$function" "$source"; then
@@ -87,14 +88,19 @@ verdict() {
 	# Not taken for a directory of the repository that it lies in: git would skip every file.
 	GIT_CEILING_DIRECTORIES=$work git apply "$patch" >>"$copy.log" 2>&1 ||
 		{ echo "does not apply" && return; }
-	make BUILD="$BUILD" "$BUILD/xylem" "$BUILD/tests/$program" >>"$copy.log" 2>&1 ||
+	local -a targets=("$BUILD/tests/$program") command=("$BUILD/tests/$program")
+	if [[ $program == chaos ]]; then
+		targets=("$BUILD/chaos/chaos" "$BUILD/chaos/libchaos.so")
+		command=("$BUILD/chaos/chaos" "$BUILD/chaos" 60 1 60000)
+	fi
+	make BUILD="$BUILD" "$BUILD/xylem" "${targets[@]}" >>"$copy.log" 2>&1 ||
 		{ echo "does not build" && return; }
-	XYLEM=$copy/$BUILD/xylem XY_BUILD=$copy/$BUILD XY_TEST_FILTER=$function CMOCKA_MESSAGE_OUTPUT=TAP \
-		timeout -k 5 "${MUTANT_TIMEOUT:-120}" "$BUILD/tests/$program" >"$copy.tap" 2>>"$copy.log" </dev/null ||
+	CHAOS_STOP=1 XYLEM=$copy/$BUILD/xylem XY_BUILD=$copy/$BUILD XY_TEST_FILTER=$function CMOCKA_MESSAGE_OUTPUT=TAP \
+		timeout -k 5 "${MUTANT_TIMEOUT:-120}" "${command[@]}" >"$copy.tap" 2>>"$copy.log" </dev/null ||
 		status=$?
 	if [[ $status != 0 ]]; then
 		echo red
-	elif grep -q '^ok ' "$copy.tap"; then
+	elif grep -qE '^ok |^0 corrupt' "$copy.tap"; then
 		echo "survives: the test is green"
 	else
 		echo "no test ran"

@@ -28,8 +28,9 @@ static uint64_t topic[PAIRS];
 static uint64_t pool_bytes(const struct proxy *proxy, size_t *ret_loops)
 {
 	char command[512];
-	json_t *status;
+	json_t *status, *loop;
 	uint64_t bytes;
+	size_t i;
 	FILE *pipe;
 
 	snprintf(command, sizeof(command), "'%s' status --json --instance %s", proxy_binary(),
@@ -40,10 +41,19 @@ static uint64_t pool_bytes(const struct proxy *proxy, size_t *ret_loops)
 	pclose(pipe);
 	assert_non_null(status);
 	bytes = (uint64_t)json_integer_value(json_object_get(status, "pool_bytes"));
-	*ret_loops = json_array_size(json_object_get(status, "loops"));
+	*ret_loops = 0;
+	json_array_foreach(json_object_get(status, "loops"), i, loop) *ret_loops +=
+		json_object_get(loop, "cached_segments") != NULL;
 	json_decref(status);
 	return bytes;
 }
+
+/* Sanitizers keep memory of their own for what was used once. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RESIDENT_TELLS false
+#else
+#define RESIDENT_TELLS true
+#endif
 
 /* Anonymous memory of the proxy that is in use: pages of files come and go by themselves. */
 static uint64_t resident_bytes(const struct proxy *proxy)
@@ -131,7 +141,8 @@ static void test_memory_of_a_burst_goes_back(void **state)
 	pairs_read(MESSAGES);
 	deadline = test_now_ms() + TEST_TIMEOUT_MS;
 	while ((pools = pool_bytes(proxy, &loops)) > KEPT(loops) ||
-	       (resident = resident_bytes(proxy)) > base + KEPT(loops) + GROWN) {
+	       ((resident = resident_bytes(proxy)) > base + KEPT(loops) + GROWN &&
+		RESIDENT_TELLS)) {
 		if (test_now_ms() > deadline)
 			fail_msg("%llu KiB in pools, %llu KiB resident, %llu before the burst",
 				 (unsigned long long)pools >> 10,

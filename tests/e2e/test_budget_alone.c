@@ -432,6 +432,51 @@ static void test_who_reads_late_gets_everything_in_order(void **state)
 		      (unsigned long long)memory_number(proxy, "high") >> 10);
 }
 
+/* ---- lanes at rest
+ * -------------------------------------------------------------------------------
+ */
+
+#define RESTING 60
+#define REST_FRAMES \
+	11 /* of 16 KiB: together less than a quarter of the window, so that no ack is due */
+
+static void test_what_is_read_and_not_acked_does_not_count_for_ever(void **state)
+{
+	struct proxy *proxy = *state;
+	struct raw *publisher = raw_open(proxy);
+	static struct late late[RESTING];
+	uint64_t deadline;
+	unsigned whole = 0;
+
+	memset(late, 0, sizeof(late));
+	for (unsigned r = 0; r < RESTING; r++) {
+		char subject[32];
+
+		snprintf(subject, sizeof(subject), "rest.%u", r);
+		late[r].subscriber = raw_open(proxy);
+		raw_subscribe_to(late[r].subscriber, subject);
+		flood_begin(&late[r].flood, publisher, subject);
+	}
+	deadline = deadline_after(TEST_TIMEOUT_MS);
+	for (unsigned r = 0; r < RESTING; r++)
+		while (late[r].flood.sequence < REST_FRAMES || late[r].flood.unsent != 0) {
+			assert_true(test_now_ms() < deadline);
+			take(publisher);
+			flood_one(&late[r].flood, FRAME);
+			late_read(&late[r]);
+		}
+	deadline = deadline_after(TEST_TIMEOUT_MS);
+	while (whole < RESTING || memory_number(proxy, "outstanding") > BUDGET / 16) {
+		assert_true(test_now_ms() < deadline);
+		whole = 0;
+		for (unsigned r = 0; r < RESTING; r++) {
+			while (late_read(&late[r]))
+				;
+			whole += late[r].received == REST_FRAMES;
+		}
+	}
+}
+
 /* ---- senders that finish nothing
  * ----------------------------------------------------------------- */
 
@@ -559,6 +604,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		proxy_test(test_a_subscriber_that_never_reads_stays_within_the_budget),
 		proxy_test(test_many_that_never_read_are_closed_and_everybody_else_goes_on),
+		proxy_test(test_what_is_read_and_not_acked_does_not_count_for_ever),
 	};
 	const struct CMUnitTest small[] = {
 		proxy_test(test_who_reads_late_gets_everything_in_order),

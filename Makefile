@@ -111,7 +111,7 @@ $(BUILD)/examples/%: docs/examples/%.c $(BUILD)/libxylem.so $(wildcard include/x
 		-L$(BUILD) -lxylem -Wl,-rpath,'$$ORIGIN/..' $(LDFLAGS)
 
 # ---- tests ------------------------------------------------------------------------------------
-LEVELS := unit kernel e2e
+LEVELS := unit fuzz kernel e2e
 tests_of = $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/$(1)/test_*.c)))
 TESTS = $(foreach l,$(LEVELS),$(call tests_of,$(l)))
 TEST_COMMON = $(patsubst tests/%.c,$(BUILD)/obj/tests/%.o,$(wildcard tests/common/*.c))
@@ -128,9 +128,18 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_COMMON) $(ARCHIVES)
 $(BUILD)/tests/unit/test_pool_memory: private LDFLAGS_ALL += -Wl,--wrap=mmap
 $(BUILD)/tests/e2e/test_lines: | $(BUILD)/examples/lines
 
-.PHONY: tests check check-unit check-kernel check-e2e check-model model
+# A fuzzer without a fuzzing library gives itself its corpus; objects of the commands' layer, which
+# is no archive that others may link, are for the fuzzers of what users type.
+FUZZ_OBJ = $(patsubst tests/%.c,$(BUILD)/obj/tests/%.o,$(sort $(wildcard tests/fuzz/test_*.c)))
+FUZZ_CMD = $(BUILD)/obj/cmd/options.o
+$(call tests_of,fuzz): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_CMD) $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$(BUILD)/obj/tests/fuzz/test_verdict.o: $(wildcard bpf/*.h)
+
+.PHONY: tests check check-unit check-fuzz check-kernel check-e2e check-model model
 tests: $(TESTS)
-check-unit check-kernel check-e2e: check-%: $(BUILD)/xylem
+check-unit check-fuzz check-kernel check-e2e: check-%: $(BUILD)/xylem
 	@$(MAKE) --no-print-directory $(call tests_of,$*)
 	@BUILD=$(BUILD) scripts/check.sh $*
 check: deps
@@ -168,6 +177,21 @@ chaos: $(BUILD)/xylem $(BUILD)/chaos/chaos $(BUILD)/chaos/libchaos.so
 	@XYLEM=$(abspath $(BUILD))/xylem XY_BUILD=$(abspath $(BUILD)) \
 		$(BUILD)/chaos/chaos $(BUILD)/chaos \
 		$(or $(SECONDS),60) $(or $(SEED),0) $(or $(RATE),60000)
+
+# Fuzzers explore in a build of their own, with clang's libFuzzer and sanitizers.
+FUZZ_BUILD = $(BUILD)/fuzz
+FUZZ_SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
+.PHONY: fuzz fuzzers
+SECONDS ?= 60
+fuzz:
+	@scripts/deps.sh check fuzz
+	@$(MAKE) --no-print-directory BUILD=$(FUZZ_BUILD) CC=$(CLANG) OPT='-O1 -g -fno-omit-frame-pointer' \
+		SANITIZE='-fsanitize=fuzzer-no-link $(FUZZ_SANITIZE)' fuzzers
+	@FUZZ_SECONDS=$(SECONDS) scripts/fuzz.sh $(FUZZ_BUILD) $(FUZZER)
+fuzzers: $(FUZZ_OBJ:$(BUILD)/obj/tests/fuzz/test_%.o=$(BUILD)/fuzzers/%)
+$(BUILD)/fuzzers/%: $(BUILD)/obj/tests/fuzz/test_%.o $(FUZZ_CMD) $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 # ---- the rest ----------------------------------------------------------------------------------
 .PHONY: deps run lint tidy format install clean help
@@ -210,9 +234,10 @@ help:
 	@echo 'make run           installs what is missing, builds, and shows it working'
 	@echo 'make check         installs what is missing, builds, and runs every test'
 	@echo 'make chaos         random traffic and faults for SECONDS (60), by SEED (random; root)'
-	@echo 'make check-unit    one level by itself; also check-kernel, check-e2e (root),'
+	@echo 'make check-unit    one level by itself; also check-fuzz, check-kernel, check-e2e (root),'
 	@echo '                   and check-model'
 	@echo 'make model         verifies the larger models, too (minutes, 4 GB; docs/MODEL.md)'
+	@echo 'make fuzz          lets every fuzzer explore for SECONDS=$(SECONDS); FUZZER=name: one'
 	@echo 'make mutants       breaks the product in many small ways and expects red tests; MUTANT=name: one'
 	@echo 'make deps          installs the packages that are missing (root)'
 	@echo 'make install       honours PREFIX ($(PREFIX)) and DESTDIR'

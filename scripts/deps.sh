@@ -7,7 +7,7 @@
 #   scripts/deps.sh install STAGE…   installs what is missing, and only that (root, apt-get)
 #   scripts/deps.sh list             prints the packages
 #
-# Stages: build, check, lint, tidy. Programs and headers are probed instead of asking dpkg, so that
+# Stages: build, check, lint, tidy, fuzz. Programs and headers are probed instead of asking dpkg, so that
 # a hand-built library counts.
 set -euo pipefail
 
@@ -31,6 +31,7 @@ check     python3          program python3
 check     spin             program spin
 lint      clang-format     program clang-format
 tidy      clang-tidy       program clang-tidy
+fuzz      libclang-rt-dev  runtime fuzzer
 '
 
 # bpftool lives where only root's PATH looks.
@@ -45,6 +46,11 @@ have_header() {
 	fi
 }
 
+# Of clang's runtime libraries.
+have_runtime() {
+	compgen -G "$(clang -print-runtime-dir 2>/dev/null)/libclang_rt.$1*" >/dev/null
+}
+
 missing() {
 	local stage package kind what
 	while read -r stage package kind what; do
@@ -52,6 +58,7 @@ missing() {
 		case $kind in
 		program) command -v "$what" >/dev/null || echo "$package" ;;
 		header) have_header "$what" || echo "$package" ;;
+		runtime) have_runtime "$what" || echo "$package" ;;
 		esac
 	done <<<"$LIST"
 }
@@ -63,7 +70,7 @@ check)
 	mapfile -t packages < <(missing "$@")
 	[[ ${#packages[@]} == 0 ]] && exit 0
 	echo "missing packages: ${packages[*]}" >&2
-	if [[ " $* " == *" tidy "* ]]; then
+	if [[ " $* " == *" tidy "* || " $* " == *" fuzz "* ]]; then
 		echo "install them with: apt-get install ${packages[*]}" >&2
 	else
 		echo "install them with: make deps (as root)" >&2

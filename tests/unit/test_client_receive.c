@@ -98,6 +98,27 @@ static void a_bundle_whose_lengths_do_not_add_up_is_dropped_whole(void **state)
 	fake_stop(&fake);
 }
 
+static void a_bundle_in_fragments_is_dropped(void **state)
+{
+	static const uint8_t bundle[] = "\0\0\0\3one";
+	struct xy_client *client = subscribed((struct xy_client_options){0}, "x", NULL);
+
+	(void)state;
+	fake_bind(&fake, "x");
+	for (uint16_t i = 0; i < 2; i++) {
+		struct xy_frame frame = data_frame(XY_BUNDLE, 5);
+
+		frame.fragment = i;
+		frame.fragments = 2;
+		fake_inject(&fake, frame, bundle, sizeof(bundle) - 1);
+	}
+	fake_text(&fake, "x", 0, "good");
+	expect_text(client, "good");
+	assert_int_equal(stats_of(client).corrupt, 2);
+	xy_client_close(client);
+	fake_stop(&fake);
+}
+
 static void a_wrong_crc_drops_the_message_and_a_right_one_is_cut_off(void **state)
 {
 	struct xy_client *client = subscribed((struct xy_client_options){0}, "x", NULL);
@@ -500,6 +521,7 @@ int main(void)
 		cmocka_unit_test_setup(a_bundle_is_taken_apart, setup),
 		cmocka_unit_test_setup(a_bundle_whose_lengths_do_not_add_up_is_dropped_whole,
 				       setup),
+		cmocka_unit_test_setup(a_bundle_in_fragments_is_dropped, setup),
 		cmocka_unit_test_setup(a_wrong_crc_drops_the_message_and_a_right_one_is_cut_off,
 				       setup),
 		cmocka_unit_test_setup(what_one_client_sends_another_gets_byte_for_byte, setup),

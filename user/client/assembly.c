@@ -155,6 +155,11 @@ enum xy_assembled xy_assembly_add(struct xy_client *client, uint8_t *frame)
 	}
 	if (!xy_inbound_payload(client, frame, &data, &length))
 		goto give_up;
+	if (xy_header_flags(frame) & XY_BUNDLE) {
+		/* No proxy passes a bundle in fragments. */
+		client->stats.corrupt++;
+		goto give_up;
+	}
 	if (assembly == NULL && header->fragment == 0)
 		assembly = begin(client, header);
 	/* The rest of a message of which the beginning is lost. */

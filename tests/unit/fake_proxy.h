@@ -421,6 +421,14 @@ static inline void fake_set(struct fake *fake, bool *knob, bool value)
 	pthread_mutex_unlock(&fake->lock);
 }
 
+/* Topic ids as of another proxy. */
+static inline void fake_renumber(struct fake *fake, uint64_t offset)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->topic_offset = offset;
+	pthread_mutex_unlock(&fake->lock);
+}
+
 /* Ends the connection, as a proxy that dies does. */
 static inline void fake_hang_up(struct fake *fake)
 {

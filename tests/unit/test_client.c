@@ -59,14 +59,15 @@ static void a_refused_hello_fails_connect_with_its_reason(void **state)
 
 static void nobody_listening_fails_connect_at_once(void **state)
 {
-	struct xy_client_options options = {.size = sizeof(options), .server = fake.server};
+	char server[sizeof(fake.server)];
+	struct xy_client_options options = {.size = sizeof(options), .server = server};
 	struct xy_client *client = NULL;
 
 	(void)state;
 	fake_start(&fake);
-	snprintf(fake.server, sizeof(fake.server), "127.0.0.1:%u", fake.port);
-	close(fake.listener);
-	shutdown(fake.listener, SHUT_RDWR);
+	memcpy(server, fake.server, sizeof(server));
+	fake_stop(&fake);
+	assert_int_equal(xy_client_connect(&options, &client), -ECONNREFUSED);
 	options.server = "unix:/nonexistent/xylem.sock";
 	assert_int_equal(xy_client_connect(&options, &client), -ENOENT);
 	options.server = "127.0.0.1:none";

@@ -67,7 +67,7 @@ static void declarations_and_subscriptions_are_restored_before_anything_is_sent(
 	assert_int_equal(xy_client_declare(client, "b", &b), 0);
 	assert_int_equal(xy_client_subscribe(client, "x", NULL, NULL), 0);
 	/* The new proxy has other ids. */
-	fake.topic_offset = 1000;
+	fake_renumber(&fake, 1000);
 	fake_hang_up(&fake);
 	await_event(client, XY_EVENT_RECONNECTED);
 	assert_int_equal(seen.events[XY_EVENT_DISCONNECTED], 1);
@@ -105,7 +105,7 @@ static void queued_messages_are_sent_to_the_new_connection_with_its_ids(void **s
 	(void)state;
 	assert_int_equal(xy_client_declare(client, "a", &a), 0);
 	assert_int_equal(xy_client_declare(client, "b", &b), 0);
-	fake.topic_offset = 1000;
+	fake_renumber(&fake, 1000);
 	/* The brake keeps everything in the queue. */
 	fake_set(&fake, &fake.hold_synced, true);
 	fake_inject(&fake, (struct xy_frame){.type = XY_SYNC_WANTED}, NULL, 0);

@@ -17,6 +17,14 @@ CLANG_FORMAT ?= clang-format
 CLANG_TIDY   ?= clang-tidy
 OPT     ?= -O2 -g
 SANITIZE ?=
+# A build with a sanitizer, in a directory of its own: FLAVOUR=asan or FLAVOUR=tsan.
+ifneq ($(FLAVOUR),)
+override BUILD := $(BUILD)-$(FLAVOUR)
+OPT = -O1 -g -fno-omit-frame-pointer
+SANITIZE = $(SANITIZE_$(FLAVOUR))
+endif
+SANITIZE_asan = -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SANITIZE_tsan = -fsanitize=thread
 
 # No -fvisibility=hidden: libxylem.map decides what the shared library shows.
 CFLAGS_ALL := -std=gnu17 $(OPT) -Wall -Wextra -Werror -fPIC -fno-semantic-interposition -pthread \
@@ -153,6 +161,12 @@ model:
 	@scripts/deps.sh check check
 	@MODEL_FULL=1 python3 tests/model/test_model.py
 
+# The same tests in a sanitizer's build, with fewer messages: what it says fails the test.
+.PHONY: check-asan check-tsan
+check-asan check-tsan: check-%: deps
+	@$(MAKE) --no-print-directory FLAVOUR=$* all tests
+	@BUILD=$(BUILD)-$* XY_TEST_SCALE=$${XY_TEST_SCALE:-20} scripts/check.sh $(LEVELS)
+
 # Tests that cannot fail prove nothing: each mutant must turn its test red (see the script).
 .PHONY: mutants
 mutants: all | $(BUILD)/.packages-check
@@ -237,6 +251,7 @@ help:
 	@echo 'make check-unit    one level by itself; also check-fuzz, check-kernel, check-e2e (root),'
 	@echo '                   and check-model'
 	@echo 'make model         verifies the larger models, too (minutes, 4 GB; docs/MODEL.md)'
+	@echo 'make check-asan    every test in a build with the address and undefined sanitizers; also check-tsan'
 	@echo 'make fuzz          lets every fuzzer explore for SECONDS=$(SECONDS); FUZZER=name: one'
 	@echo 'make mutants       breaks the product in many small ways and expects red tests; MUTANT=name: one'
 	@echo 'make deps          installs the packages that are missing (root)'

@@ -10,6 +10,7 @@
 #
 #   Breaks: one sentence that says which mechanism is disabled
 #   Red: LEVEL/PROGRAM [TEST FUNCTION]     or: Red: chaos
+#   Build: asan or tsan                    (optional: it must fail in that sanitizer's build)
 #
 # Each gets a copy of the tree (without what git ignores) and of the build directory (with its
 # timestamps, so that only what the patch touches is built again), and its test program must fail
@@ -43,6 +44,7 @@ complaints() {
 	elif [[ -n $function ]] && ! grep -qw -- "$function" "$source"; then
 		echo "$patch: there is no test $function in $source"
 	fi
+	[[ $(header "$patch" Build) =~ ^(asan|tsan)?$ ]] || echo "$patch: 'Build:' is asan or tsan"
 	git apply --check "$patch" 2>&1 || echo "$patch: does not apply"
 }
 
@@ -70,32 +72,36 @@ rm -rf "$work"
 mkdir -p "$work" || exit 1
 trap 'trap - INT TERM; kill -- $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
 
-# The tree and the build, without the test programs: those are linked anew.
+# The tree and a build directory, without the test programs: those are linked anew. Of a build that
+# is not there everything is made.
 copy_tree() {
-	mkdir -p "$1/$BUILD" &&
-		git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - | tar -x -C "$1" &&
-		tar -c -C "$BUILD" --exclude=./mutants --exclude=./fuzz --exclude=./tests . |
-		tar -x -C "$1/$BUILD"
+	mkdir -p "$1/$2" &&
+		git ls-files -z --cached --others --exclude-standard |
+		tar -c --null --ignore-failed-read -T - | tar -x -C "$1" &&
+		{ [[ ! -d $2 ]] || tar -c -C "$2" --exclude=./mutants --exclude=./fuzz --exclude=./tests . |
+			tar -x -C "$1/$2"; }
 }
 
 # Prints how the mutant ended: "red", or what is wrong.
 verdict() {
-	local patch=$top/$patches/$1.patch copy=$work/$1 program function status=0
+	local patch=$top/$patches/$1.patch copy=$work/$1 program function flavour build status=0
 	[[ -f $patch ]] || { echo "there is no $patches/$1.patch" && return; }
 	read -r program function <<<"$(header "$patch" Red)"
-	copy_tree "$copy" >"$copy.log" 2>&1 || { echo "cannot be copied" && return; }
+	flavour=$(header "$patch" Build)
+	build=$BUILD${flavour:+-$flavour}
+	copy_tree "$copy" "$build" >"$copy.log" 2>&1 || { echo "cannot be copied" && return; }
 	cd "$copy" || exit
 	# Not taken for a directory of the repository that it lies in: git would skip every file.
 	GIT_CEILING_DIRECTORIES=$work git apply "$patch" >>"$copy.log" 2>&1 ||
 		{ echo "does not apply" && return; }
-	local -a targets=("$BUILD/tests/$program") command=("$BUILD/tests/$program")
+	local -a targets=("$build/tests/$program") command=("$build/tests/$program")
 	if [[ $program == chaos ]]; then
-		targets=("$BUILD/chaos/chaos" "$BUILD/chaos/libchaos.so")
-		command=("$BUILD/chaos/chaos" "$BUILD/chaos" 60 1 60000)
+		targets=("$build/chaos/chaos" "$build/chaos/libchaos.so")
+		command=("$build/chaos/chaos" "$build/chaos" 60 1 60000)
 	fi
-	make BUILD="$BUILD" "$BUILD/xylem" "${targets[@]}" >>"$copy.log" 2>&1 ||
+	make BUILD="$BUILD" FLAVOUR="$flavour" "$build/xylem" "${targets[@]}" >>"$copy.log" 2>&1 ||
 		{ echo "does not build" && return; }
-	CHAOS_STOP=1 XYLEM=$copy/$BUILD/xylem XY_BUILD=$copy/$BUILD XY_TEST_FILTER=$function CMOCKA_MESSAGE_OUTPUT=TAP \
+	CHAOS_STOP=1 XYLEM=$copy/$build/xylem XY_BUILD=$copy/$build XY_TEST_FILTER=$function CMOCKA_MESSAGE_OUTPUT=TAP \
 		timeout -k 5 "${MUTANT_TIMEOUT:-120}" "${command[@]}" >"$copy.tap" 2>>"$copy.log" </dev/null ||
 		status=$?
 	if [[ $status != 0 ]]; then

@@ -46,6 +46,14 @@ uint64_t test_now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+uint64_t test_scaled(uint64_t count)
+{
+	const char *given = getenv("XY_TEST_SCALE");
+	uint64_t scale = given != NULL ? strtoull(given, NULL, 10) : 1;
+
+	return scale > 1 && count > scale ? count / scale : count;
+}
+
 /* Between two looks at something that cannot be polled. */
 static void pause_briefly(void)
 {

@@ -566,7 +566,7 @@ static void test_order_and_integrity_under_churn(void **state)
 	bool moved;
 
 	proxy = *state;
-	wanted = messages != NULL ? strtoull(messages, NULL, 0) : MESSAGES;
+	wanted = messages != NULL ? strtoull(messages, NULL, 0) : test_scaled(MESSAGES);
 	print_message("SEED=%lu MESSAGES=%lu\n", seed, wanted);
 	checks_begin();
 	actors_prepare();

@@ -27,14 +27,19 @@
 #ifdef XY_RCU_TSAN
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
-/* One address stands for all grace periods: a read section's end happens before the return from
- * any later wait. Common to all files that include this. */
-__attribute__((weak)) char xy_rcu_order;
-#define XY_RCU_ACQUIRE() __tsan_acquire(&xy_rcu_order)
-#define XY_RCU_RELEASE() __tsan_release(&xy_rcu_order)
+/*
+ * One address stands for the ends of read sections: each happens before the return from any later
+ * wait (also one that began while the wait was under way, which is more than a grace period
+ * promises). Only sections release it, so that writers are not ordered by each other's waits; what
+ * is deferred is ordered with its function by its own address. Common to all files that include
+ * this.
+ */
+__attribute__((weak)) char xy_rcu_section_ends;
+#define XY_RCU_ACQUIRE(address) __tsan_acquire(address)
+#define XY_RCU_RELEASE(address) __tsan_release(address)
 #else
-#define XY_RCU_ACQUIRE() ((void)0)
-#define XY_RCU_RELEASE() ((void)0)
+#define XY_RCU_ACQUIRE(address) ((void)0)
+#define XY_RCU_RELEASE(address) ((void)0)
 #endif
 
 static inline void xy_rcu_register_thread(void)
@@ -54,7 +59,7 @@ static inline void xy_rcu_read_lock(void)
 
 static inline void xy_rcu_read_unlock(void)
 {
-	XY_RCU_RELEASE();
+	XY_RCU_RELEASE(&xy_rcu_section_ends);
 	urcu_memb_read_unlock();
 }
 
@@ -66,7 +71,7 @@ static inline void xy_rcu_read_unlock(void)
 static inline void xy_rcu_synchronize(void)
 {
 	urcu_memb_synchronize_rcu();
-	XY_RCU_ACQUIRE();
+	XY_RCU_ACQUIRE(&xy_rcu_section_ends);
 }
 
 /* Embedded in what is to be freed later. */
@@ -79,7 +84,8 @@ static inline void xy_rcu_call_(struct rcu_head *head)
 {
 	struct xy_rcu_head *deferred = xy_container_of(head, struct xy_rcu_head, head);
 
-	XY_RCU_ACQUIRE();
+	XY_RCU_ACQUIRE(deferred);
+	XY_RCU_ACQUIRE(&xy_rcu_section_ends);
 	deferred->fn(deferred);
 }
 
@@ -88,7 +94,7 @@ static inline void xy_rcu_call_(struct rcu_head *head)
 static inline void xy_rcu_defer(struct xy_rcu_head *head, void (*fn)(struct xy_rcu_head *head))
 {
 	head->fn = fn;
-	XY_RCU_RELEASE();
+	XY_RCU_RELEASE(head);
 	urcu_memb_call_rcu(&head->head, xy_rcu_call_);
 }
 

@@ -74,11 +74,4 @@ uint64_t test_now_ms(void);
 /* How many of a large number of things to do: $XY_TEST_SCALE is what it is divided by. */
 uint64_t test_scaled(uint64_t count);
 
-/* Built with a sanitizer, whose own memory and threads are part of every process. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define TEST_SANITIZED true
-#else
-#define TEST_SANITIZED false
-#endif
-
 #endif

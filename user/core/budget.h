@@ -78,7 +78,7 @@ void xy_budget_plan(struct xy_budget *budget, uint64_t bytes, unsigned workers);
  * XY_BUDGET_MIN. `root` as in base/limits.h. */
 uint64_t xy_budget_default(const char *root);
 
-/* Main. Workers must run until the loop has stopped. */
+/* Main, before workers and router start; they must run until the loop has stopped. */
 void xy_budget_start(struct xy_core *core, struct xy_loop *loop);
 void xy_budget_share_init(struct xy_worker *worker);
 

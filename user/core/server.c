@@ -411,6 +411,7 @@ enum xy_exit xy_server_start(struct xy_server *server)
 	struct xy_core *core = &server->core;
 	int error = signals_open(server);
 
+	xy_budget_start(core, server->loop);
 	if (!error)
 		error = xy_router_start(core->router);
 	for (unsigned w = 0; !error && w < core->workers; w++)
@@ -422,7 +423,6 @@ enum xy_exit xy_server_start(struct xy_server *server)
 		return XY_EXIT_FAILURE;
 	}
 	server->started = true;
-	xy_budget_start(core, server->loop);
 	xy_watchdog_start(server->watchdog);
 	for (unsigned l = 0; l < core->listens; l++)
 		xy_log(XY_LOG_INFO, "listening", "address=%s", core->listen[l]);

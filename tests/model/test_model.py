@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Verifies the models, and that they can fail: docs/MODEL.md.
 
-Three kinds of runs, one TAP line each:
+Four kinds of runs, one TAP line each:
   holds    every state of a configuration is visited, and no property is violated
   reached  something that must be possible is possible, or the run above would say nothing
+  limit    where the promise ends, as docs/MODEL.md says: the property named is violated there
   mutant   one mechanism is taken out, and the property named is violated, by name
 
 MODEL_FULL=1 runs the larger configurations, too (minutes, 2 GB); MODEL_ONLY=TEXT only those whose
@@ -41,6 +42,10 @@ HOLDS = [
     ("credit", "a receiver that acks without reading", LIAR),
     ("credit", "redirects that fail for want of memory", MEMORY),
     ("credit", "acks that only the loop sees", UNREAD_ACKS),
+    ("flows", "installed, removed, acknowledged; a slot changes hands", ""),
+    ("flows", "two sends", "-DSENDS=2"),
+    ("flows", "flows that repeat a hash, looked up once", "-DOPERATIONS=8 -DCHECKED"),
+    ("lane", "from WELCOME to the first redirect", ""),
 ]
 
 HOLDS_FULL = [
@@ -59,6 +64,15 @@ REACHED = [
     ("credit", "a publisher waits for SYNCED", SMALL, "waited"),
     ("credit", "a receiver has not proven to read", LIAR, "unproven"),
     ("credit", "a redirect of the proxy is tried again", MEMORY, "retried"),
+    ("flows", "a redirect", "", "redirected"),
+    ("lane", "a redirect by another client", "", "by"),
+]
+
+LIMITS = [
+    ("flows", "six operations on flows in one batch, within one verdict", "-DOPERATIONS=7",
+     "AUTHORIZED"),
+    ("credit", "clients' redirects that fail after they were counted",
+     "-DWINDOW=2 -DLARGEST=1 -DFRAMES=3 -DOTHERS=0 -DFAILED_REDIRECT", "PROGRESS"),
 ]
 
 MUTANTS = [
@@ -76,6 +90,12 @@ MUTANTS = [
     ("credit", "NO_PROOF", LIAR_LONG, "BOUNDED"),
     ("credit", "PROOF_LATE", LIAR_LONG, "BOUNDED"),
     ("credit", "NO_UNSEND", MEMORY, "PROGRESS"),
+    ("flows", "ACK_BEFORE_REMOVE", "", "AUTHORIZED"),
+    ("flows", "NO_GRACE", "", "AUTHORIZED"),
+    ("flows", "NO_GRACE_RECYCLE", "", "AUTHORIZED"),
+    ("flows", "NO_SECOND_LOOKUP", "", "AUTHORIZED"),
+    ("lane", "TCP_WRITER", "", "ONE_WRITER"),
+    ("lane", "EARLY_WRITER", "", "WHOLE"),
 ]
 
 
@@ -129,6 +149,8 @@ def plan():
         yield f"{model} holds: {title}", model, defines, None
     for model, title, defines, expression in REACHED:
         yield f"{model} reached: {title}", model, f"{defines} -DREACH={expression}", "NOT_REACHED"
+    for model, title, defines, wanted in LIMITS:
+        yield f"{model} limit: {title}: {wanted}", model, defines, wanted
     for model, name, defines, wanted in MUTANTS:
         yield f"{model} mutant {name} violates {wanted}", model, f"{defines} -DMUTANT_{name}", wanted
 

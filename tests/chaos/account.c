@@ -202,6 +202,11 @@ static void missing(struct account *account, const struct stamp *stamp, const ch
 	struct life *life = life_of(sender, stamp->life);
 	uint64_t floor = atomic_load(&stream->floor), last = to - 1, left, ended;
 
+	/* The first DATA of a new connection may come before the OK that sets the floor. */
+	if (!atomic_load(&worker->connected)) {
+		tally_add(worker, TALLY_BEFORE, last - from);
+		return;
+	}
 	if (floor > from) {
 		uint64_t end = floor < last ? floor : last;
 

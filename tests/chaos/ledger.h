@@ -63,7 +63,7 @@ struct worker_plan {
 	enum way way;
 	uint32_t proxy;
 	bool crc, no_bundle, tight;
-	bool may_be_cut; /* a policy of its closes it */
+	bool may_be_cut; /* a policy of its, or want of memory, closes it */
 	uint32_t naps;   /* a nap before so many of 1,000 turns … */
 	uint32_t nap_ms; /* … of up to so long */
 	char name[32];

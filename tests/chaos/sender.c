@@ -94,7 +94,7 @@ void connection_ended(struct ledger *ledger, uint32_t number, const char *words)
 	ledger_note(ledger, "- %s: connection ended: %s", worker->plan.name, words);
 	if (down != 0 && (up < down || now <= up + RESTART_MS))
 		atomic_fetch_add(&worker->ending[ENDING_RESTART], 1);
-	else if (strstr(words, "slow-consumer") != NULL && (excused || worker->plan.may_be_cut))
+	else if (worker->plan.may_be_cut || (excused && strstr(words, "slow-consumer") != NULL))
 		atomic_fetch_add(&worker->ending[ENDING_SLOW], 1);
 	else if (excused)
 		atomic_fetch_add(&worker->ending[ENDING_INJECTED], 1);

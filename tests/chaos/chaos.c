@@ -201,8 +201,11 @@ int main(int argc, char **argv)
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	signal(SIGPIPE, SIG_IGN);
-	report_open(ledger, argv[1]);
 	judge_open(ledger);
+	if (!report_open(ledger, argv[1])) {
+		perror(argv[1]);
+		return 2;
+	}
 	if (proxies_open(ledger, argv[1], binary) != 0) {
 		report_notes();
 		return 1;

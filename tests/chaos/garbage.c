@@ -3,10 +3,7 @@
  * Connects, sends something that is no conversation, and vanishes; again and again. Whatever it
  * does must harm nobody else.
  */
-#include <arpa/inet.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,22 +14,6 @@
 #include "chaos/worker.h"
 
 #define HELLO "{\"name\":\"garbage\",\"ack\":true}"
-
-static int dial(const struct ledger *ledger, uint32_t proxy)
-{
-	struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-		.sin_port = htons((uint16_t)atoi(strchr(ledger->server[proxy], ':') + 1)),
-	};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
 
 static size_t put(uint8_t *to, enum xy_type type, uint64_t source, uint64_t correlation,
 		  const char *payload)
@@ -110,7 +91,7 @@ int garbage_worker(struct ledger *ledger, uint32_t number, uint32_t life)
 
 	atomic_store(&worker->life_number, life);
 	while (atomic_load(&ledger->phase) == PHASE_RUN) {
-		int fd = dial(ledger, worker->plan.proxy);
+		int fd = worker_dial(ledger, worker);
 
 		if (fd >= 0) {
 			visit(fd, &dice);

@@ -241,6 +241,19 @@ static void other_language(struct making *making)
 	subscription_add(making, "python.a");
 }
 
+static void by_hand(struct making *making)
+{
+	worker_new(making, "raw", 0);
+	making->worker->kind = WORKER_RAW;
+	making->worker->nap_ms = 20; /* between two batches */
+	channel_add(making, CHANNEL_TOPIC, "raw.a", 0);
+	channel_add(making, CHANNEL_TOPIC, "raw.b", 0);
+	worker_new(making, "from-raw", 0);
+	subscription_add(making, "raw.*");
+	worker_new(making, "from-raw", 1);
+	subscription_add(making, "raw.a");
+}
+
 static void garbage(struct making *making)
 {
 	worker_new(making, "garbage", 0);
@@ -261,6 +274,7 @@ void plan_make(struct ledger *ledger, uint32_t rate)
 		requests(&making);
 		echo(&making);
 		other_language(&making);
+		by_hand(&making);
 		garbage(&making);
 	}
 }

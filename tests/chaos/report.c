@@ -10,7 +10,8 @@
 #include "chaos/proxies.h"
 #include "chaos/workers.h"
 
-#define SEEN_MAX 1024 /* connections by endpoint, a power of two */
+#define MEANT_MS 30000 /* a run that is meant to reach everybody */
+#define SEEN_MAX 1024  /* connections by endpoint, a power of two */
 
 /* What a connection's counters were at the last look. */
 struct seen {
@@ -24,13 +25,14 @@ static struct seen seen[PROXIES][SEEN_MAX];
 static uint64_t kernel_frames[PROXIES], passed_frames[PROXIES], looks, last_checked, last_ms;
 static json_int_t counter_sum[PROXIES];
 
-void report_open(struct ledger *the_ledger, const char *directory)
+bool report_open(struct ledger *the_ledger, const char *directory)
 {
 	char path[512];
 
 	ledger = the_ledger;
 	snprintf(path, sizeof(path), "%s/run.log", directory);
 	log_file = fopen(path, "we");
+	return log_file != NULL;
 }
 
 void report_notes(void)
@@ -46,10 +48,8 @@ void report_notes(void)
 		 * time round. */
 		if (!atomic_exchange(&note->written, false))
 			continue;
-		if (log_file != NULL) {
-			fprintf(log_file, "%9.3f %s\n", (double)note->ms / 1000, note->text);
-			fflush(log_file);
-		}
+		fprintf(log_file, "%9.3f %s\n", (double)note->ms / 1000, note->text);
+		fflush(log_file);
 		if (note->text[0] != '-') /* what is done to whom, for the log alone */
 			fprintf(stderr, "%9.3f %s\n", (double)note->ms / 1000, note->text);
 	}
@@ -177,10 +177,30 @@ static void log_tail(uint32_t p)
 		fprintf(stderr, "(cannot be read)\n");
 }
 
+/* A plain receiver that got nothing has proven nothing. */
+static void receivers_look(uint64_t ran_ms)
+{
+	for (uint32_t w = 0; w < ledger->workers; w++) {
+		const struct worker *worker = &ledger->worker[w];
+		uint64_t checked = checked_by(worker);
+
+		fprintf(log_file,
+			"%-18s life %3u, %" PRIu64 " checked, %" PRIu64 " reconnections\n",
+			worker->plan.name, atomic_load(&worker->life_number), checked,
+			atomic_load(&worker->reconnects));
+		if (ran_ms >= MEANT_MS && checked == 0 &&
+		    worker->plan.subscription[0].pattern[0] != '\0' &&
+		    worker->plan.subscription[0].group[0] == '\0')
+			ledger_fail(ledger, OTHER, "%s got nothing", worker->plan.name);
+	}
+	report_notes();
+}
+
 void report_end(uint64_t ran_ms)
 {
 	uint64_t reconnects = 0, checked = report_checked();
 
+	receivers_look(ran_ms);
 	for (uint32_t w = 0; w < ledger->workers; w++)
 		reconnects += atomic_load(&ledger->worker[w].reconnects);
 	printf("\nchaos: seed %" PRIu64 ", %u workers on %d proxies, %.1f s\n", ledger->seed,

@@ -9,7 +9,7 @@
 
 #include "chaos/ledger.h"
 
-void report_open(struct ledger *ledger, const char *directory);
+bool report_open(struct ledger *ledger, const char *directory);
 /* Writes new notes to the log of the run, failures to standard error, too. */
 void report_notes(void);
 /* Takes what a proxy says of its connections into the sums. */

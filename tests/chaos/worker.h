@@ -24,6 +24,12 @@ uint32_t requests_waiting(void);
 int request_answer(struct xy_client *client, const struct xy_message *request, struct stamp stamp,
 		   struct dice *dice);
 
+/* A connected, non-blocking socket to the proxy of a worker, by its way; -1: there is none now. */
+int worker_dial(const struct ledger *ledger, const struct worker *worker);
+
+/* raw_worker.c: a publisher that keeps the rules of the protocol and none of its hints. */
+int raw_worker(struct ledger *ledger, uint32_t number, uint32_t life);
+
 /* garbage.c: clients that send anything, and vanish. */
 int garbage_worker(struct ledger *ledger, uint32_t number, uint32_t life);
 

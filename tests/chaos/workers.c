@@ -100,8 +100,11 @@ static void start(uint32_t number)
 		file_write(tight, "cgroup.procs", "0");
 	if (worker->plan.kind == WORKER_PYTHON)
 		run_python(number, life);
-	_exit(worker->plan.kind == WORKER_GARBAGE ? garbage_worker(ledger, number, life)
-						  : library_worker(ledger, number, life));
+	if (worker->plan.kind == WORKER_GARBAGE)
+		_exit(garbage_worker(ledger, number, life));
+	if (worker->plan.kind == WORKER_RAW)
+		_exit(raw_worker(ledger, number, life));
+	_exit(library_worker(ledger, number, life));
 }
 
 static void reap(uint32_t number)

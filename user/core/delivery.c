@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/delivery.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -112,6 +113,7 @@ static struct xy_delivery *delivery_of(struct xy_deliveries *deliveries, struct 
 		deliveries->list = list;
 		deliveries->capacity = capacity;
 	}
+	assert(deliveries->list); /* has a capacity */
 	delivery = &deliveries->list[deliveries->count++];
 	*delivery = (struct xy_delivery){.peer = peer, .policy = policy};
 	deliveries->of_peer[peer->number] = deliveries->count;

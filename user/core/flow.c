@@ -37,13 +37,12 @@ void xy_flows_of_topic_remove(struct xy_router *router, struct xy_topic *topic)
 void xy_flows_of_peer_remove(struct xy_router *router, struct xy_peer *peer)
 {
 	struct xy_installed *flow, *after;
+	const struct xy_installed_end *end;
 
 	xy_list_each_safe (flow, after, &peer->flows_out, of_sender)
 		flow_remove(router, flow);
-	while (!xy_list_empty(&peer->flows_in))
-		flow_remove(
-			router,
-			xy_list_first(&peer->flows_in, struct xy_installed_end, of_receiver)->flow);
+	while ((end = xy_list_first(&peer->flows_in, struct xy_installed_end, of_receiver)))
+		flow_remove(router, end->flow);
 }
 
 static void flow_evict_oldest(struct xy_router *router)

@@ -61,7 +61,8 @@ void xy_numbers_give(struct xy_numbers *numbers, uint32_t number)
 
 int xy_peer_new(struct xy_core *core, const char *name, struct xy_peer **ret_peer)
 {
-	struct xy_peer *peer = calloc(1, sizeof(*peer) + strlen(name) + 1);
+	size_t name_size = strlen(name) + 1;
+	struct xy_peer *peer = calloc(1, sizeof(*peer) + name_size);
 	int error;
 
 	if (!peer)
@@ -72,7 +73,7 @@ int xy_peer_new(struct xy_core *core, const char *name, struct xy_peer **ret_pee
 		return error;
 	}
 	peer->core = core;
-	memcpy(peer->name, name, strlen(name));
+	memcpy(peer->name, name, name_size);
 	atomic_init(&peer->references, 1);
 	atomic_init(&peer->stall_ms, XY_STALL_MS_DEFAULT);
 	xy_list_init(&peer->subscriptions);

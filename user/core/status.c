@@ -66,8 +66,8 @@ static json_t *connection_of(const struct xy_connection *connection)
 		(json_int_t)connection->frames_in, "bytes", (json_int_t)connection->bytes_in, "out",
 		"frames", (json_int_t)connection->frames_out, "bytes",
 		(json_int_t)connection->bytes_out, "queued_bytes",
-		(json_int_t)(xy_pipe_length(connection->data) +
-			     xy_pipe_length(connection->control)),
+		(json_int_t)xy_pipe_length(connection->data) +
+			(json_int_t)xy_pipe_length(connection->control),
 		"memory", (json_int_t)connection->cost.bytes, "dropped",
 		(json_int_t)connection->dropped, "waiting", !xy_list_empty(&connection->braked),
 		"subscriptions", (int)connection->subscriptions, "topics", (int)connection->topics);

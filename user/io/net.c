@@ -203,7 +203,7 @@ static int unix_clear(const struct xy_address *address)
 {
 	const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
 	struct stat st;
-	int fd, r;
+	int fd = -1, r;
 
 	if (lstat(un->sun_path, &st) < 0)
 		return errno == ENOENT ? 0 : -errno;
@@ -260,7 +260,7 @@ err_close:
 void xy_net_unlisten(int fd)
 {
 	const struct sockaddr_un *un;
-	struct xy_address address;
+	struct xy_address address = {0};
 
 	if (fd < 0)
 		return;

@@ -32,7 +32,7 @@ options=(-max_len=16384 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -ver
 
 if [[ $merge == yes ]]; then
 	for name in "${names[@]}"; do
-		"$build/fuzzers/$name" "${options[@]}" -max_len=4096 -merge=1 "tests/fuzz/corpus/$name" \
+		"$build/fuzzers/$name" "${options[@]}" -use_counters=0 -max_len=400 -merge=1 "tests/fuzz/corpus/$name" \
 			"$build/corpus/$name" 2>&1 | tail -n 3
 	done
 	exit

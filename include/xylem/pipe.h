@@ -95,7 +95,7 @@ struct xy_pipe_options {
 			 either (or a reader that needs more would wait for ever); 0 = never.
 			 Default 64 KiB */
 	size_t resume; /* goes on strictly below this; 0 < resume <= pause. Default 32 KiB */
-	size_t minimum_segment; /* reserve() gives at least this much; default 4 KiB */
+	size_t minimum_segment; /* reserve() without a hint gives at least this; default 4 KiB */
 	bool never_pause;       /* pause = 0 is meant, not defaulted */
 	/* Called on the pipe's thread, once each time it becomes so; may be NULL; may call the
 	 * pipe, but not free it. */

@@ -88,8 +88,8 @@ uint32_t xy_pipe_room(struct xy_pipe *pipe)
 
 	if (!tail)
 		return 0;
-	if (xy_segment_sole(tail->segment))
-		tail->owned = true;
+	if (!tail->owned)
+		xy_link_reown(pipe->pool, tail);
 	return tail->owned ? tail->segment->size - tail->end : 0;
 }
 

@@ -100,6 +100,8 @@ struct xy_link *xy_link_get(struct xy_pool *pool); /* prepared; fields are not i
 void xy_link_put(struct xy_pool *pool, struct xy_link *link);
 /* Gives up what is behind `end`, if we own it: the pool lets the next one write there. */
 void xy_link_disown(struct xy_pool *pool, struct xy_link *link);
+/* Owns it again, if nobody wrote there or if nobody else holds the segment. */
+void xy_link_reown(struct xy_pool *pool, struct xy_link *link);
 /* Ends the link's hold on its segment; the link itself stays. */
 void xy_link_release(struct xy_pool *pool, struct xy_link *link);
 

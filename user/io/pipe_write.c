@@ -43,7 +43,7 @@ void *xy_pipe_reserve(struct xy_pipe *pipe, size_t hint, size_t *ret_length)
 	room = xy_pipe_room(pipe);
 	if (room < need) {
 		xy_pipe_strip(pipe);
-		tail = xy_link_rent(pipe->pool, xy_max(need, pipe->minimum));
+		tail = xy_link_rent(pipe->pool, need);
 		if (!tail)
 			return NULL;
 		xy_pipe_push(pipe, tail);
@@ -228,6 +228,9 @@ int xy_pipe_flush(struct xy_pipe *pipe)
 
 	pipe->flush_cancelled = false;
 	newly = pipe_publish(pipe);
+	/* Many pipes that hold a little each share segments, unless this one writes on first. */
+	if (newly > 0 && pipe->tail && pipe->reserved == 0)
+		xy_link_disown(pipe->pool, pipe->tail);
 	if (newly > 0)
 		xy_pipe_wake_reader(pipe);
 	if (pipe->reader_done)

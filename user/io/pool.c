@@ -262,6 +262,19 @@ void xy_link_disown(struct xy_pool *pool, struct xy_link *link)
 	link->owned = false;
 }
 
+void xy_link_reown(struct xy_pool *pool, struct xy_link *link)
+{
+	struct xy_segment *segment = link->segment;
+
+	if (pool->partial == segment && pool->partial_used == link->end) {
+		pool->partial = NULL;
+		xy_segment_release(segment, pool);
+		link->owned = true;
+	} else if (xy_segment_sole(segment)) {
+		link->owned = true;
+	}
+}
+
 void xy_link_release(struct xy_pool *pool, struct xy_link *link)
 {
 	/* A segment that nobody else reads is of more use whole. */

@@ -34,6 +34,7 @@ struct proxy {
 	bool ending;   /* has been sent SIGTERM; a second one would cut its end short */
 	int log;       /* memfd with its standard error */
 	unsigned idle; /* descriptors when it has no connections: the fewest ever seen */
+	const char *const *arguments;
 	uint16_t port;
 	char instance[32], server[32], unix_address[80], unix_path[64];
 };
@@ -225,10 +226,31 @@ static void proxy_free(struct proxy *proxy)
 	free(proxy);
 }
 
+/* Until it answers, or has ended. */
+static void proxy_run(struct proxy *proxy)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+
+	proxy->ending = false;
+	proxy->pid = fork();
+	assert_true(proxy->pid >= 0);
+	if (proxy->pid == 0)
+		exec_proxy(proxy, proxy->arguments);
+	while (proxy_alive(proxy) && !is_ready(proxy)) {
+		if (test_now_ms() > deadline) {
+			proxy_print_log(proxy);
+			proxy_kill(proxy);
+			fail_msg("the proxy takes no connections");
+		}
+		pause_briefly();
+	}
+	if (proxy_alive(proxy))
+		proxy->idle = proxy_descriptors(proxy);
+}
+
 struct proxy *proxy_start(enum kernel_path kernel_path, const char *const *arguments)
 {
 	const char *problem = sandbox_enter();
-	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
 	struct proxy *proxy;
 	uint32_t random;
 	int status;
@@ -249,23 +271,10 @@ struct proxy *proxy_start(enum kernel_path kernel_path, const char *const *argum
 	snprintf(proxy->server, sizeof(proxy->server), "127.0.0.1:%u", proxy->port);
 	snprintf(proxy->unix_path, sizeof(proxy->unix_path), "/tmp/xylem-%08x.sock", random);
 	snprintf(proxy->unix_address, sizeof(proxy->unix_address), "unix:%s", proxy->unix_path);
-	proxy->pid = fork();
-	assert_true(proxy->pid >= 0);
-	if (proxy->pid == 0)
-		exec_proxy(proxy, arguments);
-
-	while (proxy_alive(proxy) && !is_ready(proxy)) {
-		if (test_now_ms() > deadline) {
-			proxy_print_log(proxy);
-			proxy_kill(proxy);
-			fail_msg("the proxy takes no connections");
-		}
-		pause_briefly();
-	}
-	if (proxy_alive(proxy)) {
-		proxy->idle = proxy_descriptors(proxy);
+	proxy->arguments = arguments;
+	proxy_run(proxy);
+	if (proxy_alive(proxy))
 		return proxy;
-	}
 	waitpid(proxy->pid, &status, 0);
 	proxy_print_log(proxy);
 	proxy_free(proxy);
@@ -273,6 +282,15 @@ struct proxy *proxy_start(enum kernel_path kernel_path, const char *const *argum
 	    WEXITSTATUS(status) != EXIT_NO_KERNEL_PATH)
 		fail_msg("the proxy does not start: status %#x", status);
 	return NULL;
+}
+
+void proxy_restart(struct proxy *proxy)
+{
+	proxy_run(proxy);
+	if (!proxy_alive(proxy)) {
+		proxy_print_log(proxy);
+		fail_msg("the proxy does not start again");
+	}
 }
 
 /* ---- stop ------------------------------------------------------------------------------------ */
@@ -287,25 +305,22 @@ void proxy_kill(struct proxy *proxy)
 {
 	if (proxy == NULL)
 		return;
-	kill(proxy->pid, SIGKILL);
+	if (proxy_alive(proxy))
+		kill(proxy->pid, SIGKILL);
 	waitpid(proxy->pid, NULL, 0);
 	proxy_free(proxy);
 }
 
-void proxy_stop(struct proxy *proxy)
+/* Waits for its end, and fails when that was none to be proud of. */
+void proxy_await_end(struct proxy *proxy)
 {
 	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
 	int status;
 	bool report;
 
-	if (proxy == NULL)
-		return;
-	if (!proxy->ending && proxy_alive(proxy))
-		proxy_signal(proxy, SIGTERM);
 	while (proxy_alive(proxy)) {
 		if (test_now_ms() > deadline) {
 			proxy_print_log(proxy);
-			proxy_kill(proxy);
 			fail_msg("the proxy does not end after SIGTERM");
 		}
 		pause_briefly();
@@ -314,11 +329,29 @@ void proxy_stop(struct proxy *proxy)
 	report = log_has_report(proxy);
 	if (status != 0 || report)
 		proxy_print_log(proxy);
-	proxy_free(proxy);
 	if (status != 0)
 		fail_msg("the proxy ended with status %#x", status);
 	if (report)
 		fail_msg("the proxy left a sanitizer's report");
+}
+
+void proxy_end(struct proxy *proxy, int signal)
+{
+	proxy_signal(proxy, signal);
+	if (signal == SIGKILL)
+		waitpid(proxy->pid, NULL, 0);
+	else
+		proxy_await_end(proxy);
+}
+
+void proxy_stop(struct proxy *proxy)
+{
+	if (proxy == NULL)
+		return;
+	if (!proxy->ending && proxy_alive(proxy))
+		proxy_signal(proxy, SIGTERM);
+	proxy_await_end(proxy);
+	proxy_free(proxy);
 }
 
 /* ---- facts ----------------------------------------------------------------------------------- */

@@ -35,6 +35,12 @@ struct proxy *proxy_start(enum kernel_path kernel_path, const char *const *argum
 /* SIGTERM, unless it has been sent before, then waits. Fails when the proxy does not end by itself
  * with status 0, or when it left a sanitizer's report. NULL is fine. */
 void proxy_stop(struct proxy *proxy);
+/* Sends SIGTERM or SIGKILL and waits; after SIGTERM it fails like proxy_stop(). The fixture stays.
+ */
+void proxy_end(struct proxy *proxy, int signal);
+void proxy_await_end(struct proxy *proxy); /* as proxy_end, after the signal */
+/* After its end: the same instance once more, on the same addresses. */
+void proxy_restart(struct proxy *proxy);
 /* SIGKILL; no questions asked. */
 void proxy_kill(struct proxy *proxy);
 void proxy_signal(struct proxy *proxy, int signal);

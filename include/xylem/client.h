@@ -54,7 +54,7 @@ enum xy_event {
 	XY_EVENT_RECONNECTED = 3,  /* restored; messages may have been missed (a gap) */
 	XY_EVENT_ERROR =
 		4, /* an ERROR of the proxy that answers no call of ours: see xy_client_error() */
-	XY_EVENT_DRAINING = 5, /* the proxy said GOODBYE */
+	XY_EVENT_DRAINING = 5, /* the proxy said GOODBYE: what is queued waits for its successor */
 	XY_EVENT_CLOSED = 6,   /* for good */
 };
 

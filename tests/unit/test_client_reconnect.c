@@ -4,6 +4,8 @@
 
 #include <poll.h>
 
+#include "client/internal.h"
+
 static struct fake fake;
 
 struct seen {
@@ -138,6 +140,36 @@ static void queued_messages_are_sent_to_the_new_connection_with_its_ids(void **s
 	free(large);
 }
 
+static void a_message_that_waits_for_room_meanwhile_has_the_new_ids(void **state)
+{
+	struct xy_client *client = connected((struct xy_client_options){.outbound_max = 4096});
+	uint8_t data[1024] = {0};
+	struct xy_topic *topic;
+	size_t frames;
+
+	(void)state;
+	assert_int_equal(xy_client_declare(client, "a", &topic), 0);
+	fake.topic_offset = 1000;
+	fake_set(&fake, &fake.hold_synced, true);
+	fake_inject(&fake, (struct xy_frame){.type = XY_SYNC_WANTED}, NULL, 0);
+	while (fake_count(&fake, XY_SYNC) < 2)
+		assert_int_equal(xy_client_process(client), 0);
+	while (xy_client_try_publish(client, topic, data, sizeof(data)) == 0)
+		continue;
+	fake_set(&fake, &fake.hold_synced, false);
+	fake_hang_up(&fake);
+	assert_int_equal(xy_client_publish(client, topic, data, sizeof(data)), 0);
+	assert_int_equal(stats_of(client).reconnects, 1);
+	assert_int_equal(xy_client_sync(client, -1), 0);
+	frames = fake_count(&fake, XY_DATA);
+	assert_int_not_equal(frames, 0);
+	for (size_t i = 0; i < frames; i++)
+		assert_int_equal(fake_frame(&fake, XY_DATA, i).header.target,
+				 fake_topic_id("a") + 1000);
+	xy_client_close(client);
+	fake_stop(&fake);
+}
+
 /* Fills the connection until a frame is torn, then ends it. */
 static void tear(struct xy_client *client, struct xy_topic *topic, const void *data, size_t length)
 {
@@ -197,6 +229,41 @@ static void count_reply(struct xy_client *client, const struct xy_message *messa
 	assert_null(message);
 	assert_non_null(strstr(xy_client_error(client), "closed"));
 	seen.replies++;
+}
+
+static void a_proxy_that_says_goodbye_is_left_without_loss(void **state)
+{
+	struct xy_client *client = connected((struct xy_client_options){0});
+	struct xy_topic *topic;
+
+	(void)state;
+	assert_int_equal(xy_client_declare(client, "a", &topic), 0);
+	assert_int_equal(xy_client_publish(client, topic, "1", 1), 0);
+	assert_int_equal(xy_client_flush(client, -1), 0);
+	fake_await(&fake, XY_DATA, 1);
+	fake_set(&fake, &fake.hold_synced, true);
+	fake_inject(&fake, (struct xy_frame){.type = XY_GOODBYE}, NULL, 0);
+	/* It asks whether all it has sent is handed on, and sends nothing more. */
+	while (fake_count(&fake, XY_SYNC) < 2)
+		assert_int_equal(xy_client_process(client), 0);
+	assert_int_equal(xy_client_publish(client, topic, "2", 1), 0);
+	assert_int_equal(xy_client_flush(client, 20), -ETIMEDOUT);
+	assert_int_equal(fake_count(&fake, XY_DATA), 1);
+	assert_int_equal(seen.events[XY_EVENT_DRAINING], 1);
+	assert_int_equal(seen.events[XY_EVENT_DISCONNECTED], 0);
+	fake_set(&fake, &fake.hold_synced, false);
+	fake_inject(
+		&fake,
+		(struct xy_frame){.type = XY_SYNCED,
+				  .correlation = fake_frame(&fake, XY_SYNC, 1).header.correlation},
+		NULL, 0);
+	assert_int_equal(xy_client_sync(client, -1), 0);
+	assert_int_equal(seen.events[XY_EVENT_RECONNECTED], 1);
+	assert_int_equal(fake_count(&fake, XY_DATA), 2);
+	assert_int_equal(fake_frame(&fake, XY_DATA, 1).header.source, FAKE_ENDPOINT + 2);
+	assert_int_equal(stats_of(client).lost, 0);
+	xy_client_close(client);
+	fake_stop(&fake);
 }
 
 static void requests_under_way_fail_with_the_connection(void **state)
@@ -325,6 +392,66 @@ static void a_client_in_the_event_style_comes_back_by_process_alone(void **state
 	fake_stop(&fake);
 }
 
+/* When the next attempt is due, seen from a moment. */
+static double next_attempt_ms(const struct xy_client *client, uint64_t before)
+{
+	return (double)(client->due_ns - before) / XY_NS_PER_MS;
+}
+
+static void clients_come_back_at_different_times(void **state)
+{
+	enum { CLIENTS = 16 };
+	double earliest = 1e9, latest = 0;
+
+	(void)state;
+	for (int i = 0; i < CLIENTS; i++) {
+		struct xy_client *client = connected((struct xy_client_options){
+			.reconnect_min_ms = 100000, .reconnect_max_ms = 100000});
+		uint64_t before = xy_clock_ns();
+		double delay;
+
+		fake_hang_up(&fake);
+		while (client->state != XY_CLIENT_BACKOFF)
+			assert_int_equal(xy_client_process(client), 0);
+		delay = next_attempt_ms(client, before);
+		assert_true(delay >= 50000);
+		assert_true(next_attempt_ms(client, xy_clock_ns()) <= 100000);
+		earliest = delay < earliest ? delay : earliest;
+		latest = delay > latest ? delay : latest;
+		xy_client_close(client);
+		fake_stop(&fake);
+	}
+	/* All within a fifth of the range: less likely than 1 in 10^9. */
+	assert_true(latest - earliest > 10000);
+}
+
+static void attempts_become_rarer_up_to_a_bound(void **state)
+{
+	struct xy_client *client = connected(
+		(struct xy_client_options){.reconnect_min_ms = 4, .reconnect_max_ms = 32});
+	double most[] = {4, 8, 16, 32, 32, 32};
+
+	(void)state;
+	/* Nobody listens any more. */
+	fake_stop(&fake);
+	while (client->state != XY_CLIENT_BACKOFF)
+		assert_int_equal(xy_client_process(client), 0);
+	for (size_t i = 0; i < sizeof(most) / sizeof(most[0]); i++) {
+		unsigned attempts = client->attempts;
+		uint64_t before;
+
+		do {
+			before = xy_clock_ns();
+			assert_int_equal(xy_client_process(client), 0);
+		} while (client->attempts == attempts);
+		/* The first delay came with the end. */
+		if (i + 1 < sizeof(most) / sizeof(most[0]))
+			assert_true(next_attempt_ms(client, before) >= most[i + 1] / 2);
+		assert_true(client->due_ns <= xy_clock_ns() + (uint64_t)(32 * XY_NS_PER_MS));
+	}
+	xy_client_close(client);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -332,14 +459,19 @@ int main(void)
 			declarations_and_subscriptions_are_restored_before_anything_is_sent, setup),
 		cmocka_unit_test_setup(queued_messages_are_sent_to_the_new_connection_with_its_ids,
 				       setup),
+		cmocka_unit_test_setup(a_message_that_waits_for_room_meanwhile_has_the_new_ids,
+				       setup),
 		cmocka_unit_test_setup(
 			a_torn_message_is_lost_and_told_and_the_next_begin_on_a_border, setup),
+		cmocka_unit_test_setup(a_proxy_that_says_goodbye_is_left_without_loss, setup),
 		cmocka_unit_test_setup(requests_under_way_fail_with_the_connection, setup),
 		cmocka_unit_test_setup(a_declare_waits_for_the_next_connection, setup),
 		cmocka_unit_test_setup(a_sync_under_way_fails_with_the_connection, setup),
 		cmocka_unit_test_setup(a_topic_that_is_refused_later_fails_its_publishers, setup),
 		cmocka_unit_test_setup(without_reconnection_the_client_is_closed_for_good, setup),
 		cmocka_unit_test_setup(a_closing_error_gives_its_reason, setup),
+		cmocka_unit_test_setup(clients_come_back_at_different_times, setup),
+		cmocka_unit_test_setup(attempts_become_rarer_up_to_a_bound, setup),
 		cmocka_unit_test_setup(a_client_in_the_event_style_comes_back_by_process_alone,
 				       setup),
 	};

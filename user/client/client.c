@@ -184,15 +184,9 @@ int xy_client_fd(const struct xy_client *client)
 static int publish(struct xy_client *client, struct xy_topic *topic, const void *data,
 		   size_t length, bool wait)
 {
-	if (topic->answer == XY_ANSWER_REFUSED)
-		return xy_client_fail(client, topic->error, "%s: the topic was refused",
-				      topic->subject);
-	return xy_client_enqueue(client,
-				 &(struct xy_outgoing){.target = topic->id,
-						       .sequence = &topic->sequence,
-						       .data = data,
-						       .length = length},
-				 wait);
+	return xy_client_enqueue(
+		client, &(struct xy_outgoing){.topic = topic, .data = data, .length = length},
+		wait);
 }
 
 int xy_client_publish(struct xy_client *client, struct xy_topic *topic, const void *data,

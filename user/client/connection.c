@@ -115,6 +115,17 @@ void xy_client_on_sync_wanted(struct xy_client *client)
 	xy_pace_wanted(client);
 }
 
+void xy_client_on_goodbye(struct xy_client *client)
+{
+	xy_client_tell(client, XY_EVENT_DRAINING);
+	if (client->said_goodbye || client->parting)
+		return;
+	/* What is sent gets to its receivers, the rest waits for the next connection. */
+	client->parting = true;
+	if (!xy_client_holding(client) && xy_client_send_sync(client) != 0)
+		xy_client_disconnect(client);
+}
+
 /* ---- timers ---------------------------------------------------------------------------------- */
 
 static uint64_t heartbeat_due(const struct xy_client *client)

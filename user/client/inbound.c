@@ -180,7 +180,7 @@ static bool take(struct xy_client *client, uint8_t *frame, uint32_t length)
 	case XY_PONG:
 		break;
 	case XY_GOODBYE:
-		xy_client_tell(client, XY_EVENT_DRAINING);
+		xy_client_on_goodbye(client);
 		break;
 	default:
 		bad_frame(client, "type");

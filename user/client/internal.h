@@ -221,6 +221,7 @@ struct xy_client {
 	struct xy_address address[XY_ADDRESSES_MAX]; /* of the attempt */
 	int addresses, address_next;
 	bool was_ready, told_connected, lane, said_goodbye;
+	bool parting;        /* the proxy has said GOODBYE; until SYNCED */
 	unsigned connection; /* counts connections that ended */
 	uint64_t due_ns;     /* end of the attempt, or of the back-off */
 	unsigned attempts;
@@ -333,6 +334,12 @@ static inline bool xy_client_holding(const struct xy_client *client)
 void xy_client_on_welcome(struct xy_client *client, const uint8_t *frame, uint32_t length);
 void xy_client_on_synced(struct xy_client *client, const uint8_t *frame);
 void xy_client_on_sync_wanted(struct xy_client *client);
+void xy_client_on_goodbye(struct xy_client *client);
+/* The proxy has said GOODBYE, and has handed on what was sent: time to go. */
+static inline bool xy_client_parted(const struct xy_client *client)
+{
+	return client->parting && !xy_client_holding(client);
+}
 
 /* ---- pace.c ---------------------------------------------------------------------------------- */
 
@@ -386,7 +393,9 @@ static inline size_t xy_queue_length(const struct xy_queue *queue)
 /* ---- outbound.c ------------------------------------------------------------------------------ */
 
 struct xy_outgoing {
-	uint64_t target;
+	struct xy_topic
+		*topic;  /* its target and counter, which a new connection may change; NULL: */
+	uint64_t target; /* an endpoint */
 	uint16_t flags;
 	uint64_t *sequence; /* counter of the target; NULL = not counted */
 	uint64_t correlation;

@@ -248,12 +248,28 @@ static int make_room(struct xy_client *client, size_t length, size_t fragments, 
 	return 0;
 }
 
+/* After waiting: in the meantime there may have been another connection, with other ids. */
+static int address(struct xy_client *client, struct xy_outgoing *message)
+{
+	const struct xy_topic *topic = message->topic;
+
+	if (topic == NULL)
+		return 0;
+	if (topic->answer == XY_ANSWER_REFUSED)
+		return xy_client_fail(client, topic->error, "%s: the topic was refused",
+				      topic->subject);
+	message->target = topic->id;
+	message->sequence = &message->topic->sequence;
+	return 0;
+}
+
 int xy_client_enqueue(struct xy_client *client, const struct xy_outgoing *message, bool wait)
 {
 	struct xy_queue *queue = &client->data;
 	struct xy_outgoing sent = *message;
 	size_t fragments = 1, batch;
 	bool first;
+	int error;
 
 	if (client->state == XY_CLIENT_CLOSED || client->said_goodbye)
 		return xy_client_fail(client, -ENOTCONN, "the connection is closed for good");
@@ -265,20 +281,20 @@ int xy_client_enqueue(struct xy_client *client, const struct xy_outgoing *messag
 					      "%zu bytes are more than the largest message",
 					      message->length);
 		/* Not counted means not fragmented. */
-		if (sent.sequence == NULL)
-			sent.sequence = &client->direct_sequence;
+		sent.sequence = &client->direct_sequence;
 	}
 	if (!has_room(client, message->length, fragments)) {
-		int error = make_room(client, message->length, fragments, wait);
-
+		error = make_room(client, message->length, fragments, wait);
 		if (error)
 			return error;
 	}
+	error = address(client, &sent);
+	if (error)
+		return error;
 	first = queue->tail == 0;
 	batch = queue->batch;
-	if (!join(client, message)) {
-		int error = append_message(client, &sent, fragments);
-
+	if (!join(client, &sent)) {
+		error = append_message(client, &sent, fragments);
 		if (error)
 			return error;
 		/* A batch is full: the only place where publishing enters the kernel. */

@@ -191,6 +191,10 @@ int xy_client_push(struct xy_client *client, bool everything)
 		struct xy_queue *queue = &client->data;
 		size_t length;
 
+		if (xy_client_parted(client)) {
+			xy_client_disconnect(client);
+			break;
+		}
 		if (client->blocked && (queue->unsent > 0 || client->control.tail > 0 ||
 					push_data_allowed(client, everything))) {
 			if (!xy_client_look(client))

@@ -74,7 +74,7 @@ void xy_client_disconnect(struct xy_client *client)
 	client->state = XY_CLIENT_BACKOFF;
 	client->connection++;
 	client->sync_out = client->sync_in = 0;
-	client->lane = client->blocked = false;
+	client->lane = client->blocked = client->parting = false;
 	outbound_end(client);
 	xy_inbound_end(client);
 	calls_end(client);

@@ -94,13 +94,9 @@ bool xy_request_awaits(const struct xy_client *client, const uint8_t *frame)
 static int send_request(struct xy_client *client, struct xy_topic *topic, const void *data,
 			size_t length, uint64_t correlation)
 {
-	if (topic->answer == XY_ANSWER_REFUSED)
-		return xy_client_fail(client, topic->error, "%s: the topic was refused",
-				      topic->subject);
 	return xy_client_enqueue(client,
-				 &(struct xy_outgoing){.target = topic->id,
+				 &(struct xy_outgoing){.topic = topic,
 						       .flags = XY_REPLY_WANTED,
-						       .sequence = &topic->sequence,
 						       .correlation = correlation,
 						       .data = data,
 						       .length = length},

@@ -16,7 +16,7 @@ static void flow_remove(struct xy_router *router, struct xy_installed *flow)
 {
 	if (xy_kernel_flow_delete(router->core->kernel, &flow->key) == 0)
 		router->flow_deleted = true;
-	xy_list_remove(&flow->of_sender);
+	xy_idmap_remove(&flow->sender->flows_out, flow->key.target);
 	xy_list_remove(&flow->of_topic);
 	xy_list_remove(&flow->by_age);
 	for (uint32_t e = 0; e < flow->ends; e++)
@@ -36,11 +36,15 @@ void xy_flows_of_topic_remove(struct xy_router *router, struct xy_topic *topic)
 
 void xy_flows_of_peer_remove(struct xy_router *router, struct xy_peer *peer)
 {
-	struct xy_installed *flow, *after;
 	const struct xy_installed_end *end;
+	size_t position = 0;
+	uint64_t target;
+	void *flow;
 
-	xy_list_each_safe (flow, after, &peer->flows_out, of_sender)
+	/* Removal may move another one to where this one was. */
+	for (; xy_idmap_next(&peer->flows_out, &position, &target, &flow); position--)
 		flow_remove(router, flow);
+	xy_idmap_clear(&peer->flows_out);
 	while ((end = xy_list_first(&peer->flows_in, struct xy_installed_end, of_receiver)))
 		flow_remove(router, end->flow);
 }
@@ -54,16 +58,6 @@ static void flow_evict_oldest(struct xy_router *router)
 	xy_notify_flow_gone(flow->sender, flow->key.target);
 	xy_count(router->core, XY_COUNT_FLOWS_EVICTED, 1);
 	flow_remove(router, flow);
-}
-
-static struct xy_installed *flow_find(const struct xy_peer *sender, const struct xy_flow_key *key)
-{
-	struct xy_installed *flow;
-
-	xy_list_each (flow, &sender->flows_out, of_sender)
-		if (flow->key.target == key->target && flow->key.kind == key->kind)
-			return flow;
-	return NULL;
 }
 
 /* The receivers as of now: what was asked for may have changed since. */
@@ -105,29 +99,31 @@ bool xy_flow_install(struct xy_router *router, const struct xy_request *request)
 
 	if (!router->core->kernel || !sender->session || router->lane[sender->slot.slot] != sender)
 		return false;
-	if (flow_find(sender, &record.key))
-		return true;
+	/* Ids are random: the same one as topic and as endpoint would be one flow less. */
+	flow = xy_idmap_get(&sender->flows_out, request->target);
+	if (flow)
+		return flow->key.kind == record.key.kind;
 	record.members = flow_resolve(router, request, &topic, record.member);
 	if (!record.members)
 		return false;
 	flow = calloc(1, sizeof(*flow) + record.members * sizeof(flow->end[0]));
 	if (!flow)
 		return false;
+	error = xy_idmap_put(&sender->flows_out, request->target, flow);
+	if (error)
+		goto err_free;
 	error = xy_kernel_flow_put(router->core->kernel, &record);
 	if (error == -ENOSPC) {
 		flow_evict_oldest(router);
 		error = xy_kernel_flow_put(router->core->kernel, &record);
 	}
-	if (error) {
-		free(flow);
-		return false;
-	}
+	if (error)
+		goto err_map;
 	flow->key = record.key;
 	flow->sender = sender;
 	flow->topic = topic;
 	flow->ends = record.members;
 	xy_list_init(&flow->of_topic);
-	xy_list_add_tail(&sender->flows_out, &flow->of_sender);
 	xy_list_add_tail(&router->flows, &flow->by_age);
 	if (topic)
 		xy_list_add_tail(&topic->flows, &flow->of_topic);
@@ -139,6 +135,12 @@ bool xy_flow_install(struct xy_router *router, const struct xy_request *request)
 	router->flow_count++;
 	xy_count(router->core, XY_COUNT_FLOWS, 1);
 	return true;
+
+err_map:
+	xy_idmap_remove(&sender->flows_out, request->target);
+err_free:
+	free(flow);
+	return false;
 }
 
 static void pressure_mark(const struct xy_pressure *pressure, void *context)

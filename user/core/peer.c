@@ -77,9 +77,8 @@ int xy_peer_new(struct xy_core *core, const char *name, struct xy_peer **ret_pee
 	atomic_init(&peer->references, 1);
 	atomic_init(&peer->stall_ms, XY_STALL_MS_DEFAULT);
 	xy_list_init(&peer->subscriptions);
-	xy_list_init(&peer->declarations);
-	xy_list_init(&peer->flows_out);
 	xy_list_init(&peer->flows_in);
+	xy_list_init(&peer->asking);
 	*ret_peer = peer;
 	return 0;
 }

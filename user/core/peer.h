@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/idmap.h"
 #include "base/list.h"
 #include "base/rcu.h"
 #include "io/loop.h"
@@ -22,6 +23,7 @@
 struct xy_core;
 struct xy_worker;
 struct xy_connection;
+struct xy_request;
 
 struct xy_peer {
 	/* Set before attach. */
@@ -59,9 +61,11 @@ struct xy_peer {
 
 	/* The router's alone. */
 	struct xy_list subscriptions; /* struct xy_subscription.of_peer */
-	struct xy_list declarations;  /* struct xy_declaration.of_peer */
-	struct xy_list flows_out;     /* struct xy_installed.of_sender */
+	struct xy_idmap declarations; /* struct xy_topic by id: what it may publish on */
+	struct xy_idmap flows_out;    /* struct xy_installed by target */
 	struct xy_list flows_in;      /* struct xy_installed_end.of_receiver */
+	struct xy_list asking;        /* in router->asking while there are requests … */
+	struct xy_request *requests;  /* … a ring, the last one */
 	struct xy_peer *next;         /* in its bucket of the endpoint table; read under RCU */
 
 	struct xy_core *core; /* where `number` and the slot go back to */

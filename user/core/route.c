@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Subscriptions that cost about as much as the rest of a route. */
+#define MATCHES_A_UNIT 8
+
 /* Of a connection's matching plain subscriptions: the first policy in order, its own messages if
  * any of them wants them. */
 static void receiver_join(struct xy_receiver *receiver, const struct xy_subscription *subscription)
@@ -123,6 +126,7 @@ int xy_route_build(struct xy_router *router, const char *subject, struct xy_rout
 		return -ENOMEM;
 	route->version = ++router->versions;
 	xy_tree_patterns_of(router->tree, subject, match_add, &matches);
+	router->work -= 1 + (int64_t)(matches.count / MATCHES_A_UNIT);
 	if (matches.out_of_memory)
 		goto err_free;
 	if (matches.count == 0)

@@ -7,10 +7,14 @@
 #include <sys/epoll.h>
 
 #include "base/log.h"
-#include "base/random.h"
 #include "core/notify.h"
 #include "core/router_internal.h"
 #include "core/worker.h"
+
+/* What a round may do, in routes built, topics looked at and requests answered; some of them take
+ * microseconds. */
+#define WORK_A_ROUND     1024
+#define UNBUILT_RETRY_MS 100
 
 /* ---- endpoints ------------------------------------------------------------------------------ */
 
@@ -46,306 +50,6 @@ static void endpoint_remove(struct xy_router *router, struct xy_peer *peer)
 	xy_rcu_assign(*link, peer->next);
 }
 
-/* ---- topics ---------------------------------------------------------------------------------- */
-
-const struct xy_route *xy_topic_route(const struct xy_topic *topic)
-{
-	return xy_rcu_dereference(topic->route);
-}
-
-/* Stands for a route that could not be built: nobody receives until memory is back. A route that
- * names a peer who is gone must never stay. */
-static struct xy_route route_none;
-
-static void route_reclaim(struct xy_rcu_head *head)
-{
-	xy_route_free(xy_container_of(head, struct xy_route, rcu));
-}
-
-static void topic_reclaim(struct xy_rcu_head *head)
-{
-	struct xy_topic *topic = xy_container_of(head, struct xy_topic, rcu);
-
-	if (topic->route != &route_none)
-		xy_route_free(topic->route);
-	free(topic->subject);
-	free(topic);
-}
-
-static int receiver_order(const void *peer, const void *receiver)
-{
-	uint32_t wanted = ((const struct xy_peer *)peer)->number;
-	uint32_t number = ((const struct xy_receiver *)receiver)->peer->number;
-
-	return wanted < number ? -1 : wanted > number;
-}
-
-/* Receivers stand in the order of their peers' numbers. */
-static bool receivers_have(const struct xy_receiver *receivers, uint32_t count,
-			   const struct xy_peer *peer)
-{
-	return count && bsearch(peer, receivers, count, sizeof(*receivers), receiver_order);
-}
-
-static bool route_receives(const struct xy_route *route, const struct xy_peer *peer)
-{
-	if (receivers_have(route->plain, route->plains, peer))
-		return true;
-	for (uint32_t g = 0; g < route->groups; g++)
-		if (receivers_have(route->group[g]->member, route->group[g]->members, peer))
-			return true;
-	return false;
-}
-
-static int route_announce(const struct xy_topic *topic, const struct xy_route *old,
-			  struct xy_peer *peer)
-{
-	if (old && route_receives(old, peer))
-		return 0;
-	return xy_notify_binding(peer, topic->id, topic->subject);
-}
-
-static int route_announce_all(const struct xy_topic *topic, const struct xy_route *old,
-			      const struct xy_route *route)
-{
-	int error = 0;
-
-	for (uint32_t p = 0; !error && p < route->plains; p++)
-		error = route_announce(topic, old, route->plain[p].peer);
-	for (uint32_t g = 0; !error && g < route->groups; g++)
-		for (uint32_t m = 0; !error && m < route->group[g]->members; m++)
-			error = route_announce(topic, old, route->group[g]->member[m].peer);
-	return error;
-}
-
-/*
- * Publishes a new route. BINDINGs first: whoever reads the new route posts behind them. Flows that
- * stand for the old one go; senders ask again.
- */
-static int topic_resolve(struct xy_router *router, struct xy_topic *topic)
-{
-	struct xy_route *old = topic->route, *route;
-	int error = xy_route_build(router, topic->subject, &route);
-
-	if (!error) {
-		error = route_announce_all(topic, old, route);
-		if (error)
-			xy_route_free(route);
-	}
-	xy_rcu_assign(topic->route, error ? &route_none : route);
-	xy_flows_of_topic_remove(router, topic);
-	if (old && old != &route_none)
-		xy_rcu_defer(&old->rcu, route_reclaim);
-	return error;
-}
-
-static void topic_stale(struct xy_tree_item *item, void *context)
-{
-	struct xy_router *router = context;
-	struct xy_topic *topic = xy_container_of(item, struct xy_topic, item);
-
-	if (xy_list_empty(&topic->stale))
-		xy_list_add_tail(&router->stale, &topic->stale);
-}
-
-/* Builds the routes of all topics that a subscription's coming or going concerns. One that cannot
- * be built stays stale and is tried again with the next change. */
-static int stale_resolve(struct xy_router *router)
-{
-	struct xy_topic *topic, *after;
-	int error = 0;
-
-	xy_list_each_safe (topic, after, &router->stale, stale) {
-		int failed = topic_resolve(router, topic);
-
-		if (failed)
-			error = failed;
-		else
-			xy_list_remove(&topic->stale);
-	}
-	return error;
-}
-
-static int topic_new(struct xy_router *router, const char *subject, struct xy_topic **ret_topic)
-{
-	struct xy_topic *topic;
-	int error = -ENOMEM;
-
-	if (xy_idmap_count(&router->topics) >= router->core->max_topics)
-		return -ENOSPC;
-	topic = calloc(1, sizeof(*topic));
-	if (!topic)
-		return -ENOMEM;
-	xy_list_init(&topic->flows);
-	xy_list_init(&topic->stale);
-	topic->subject = strdup(subject);
-	if (!topic->subject)
-		goto err_topic;
-	error = xy_random_id(&topic->id);
-	if (error)
-		goto err_subject;
-	error = xy_tree_add_topic(router->tree, subject, &topic->item);
-	if (error)
-		goto err_subject;
-	error = xy_idmap_put(&router->topics, topic->id, topic);
-	if (error)
-		goto err_tree;
-	error = topic_resolve(router, topic);
-	if (error)
-		goto err_map;
-	*ret_topic = topic;
-	return 0;
-
-err_map:
-	if (topic->route != &route_none)
-		xy_route_free(topic->route);
-	xy_idmap_remove(&router->topics, topic->id);
-err_tree:
-	xy_tree_remove(router->tree, &topic->item);
-err_subject:
-	free(topic->subject);
-err_topic:
-	free(topic);
-	return error;
-}
-
-static void declaration_drop(struct xy_router *router, struct xy_declaration *declaration)
-{
-	struct xy_topic *topic = declaration->topic;
-
-	xy_list_remove(&declaration->of_peer);
-	free(declaration);
-	if (--topic->declarers)
-		return;
-	xy_flows_of_topic_remove(router, topic);
-	xy_list_remove(&topic->stale);
-	xy_tree_remove(router->tree, &topic->item);
-	xy_idmap_remove(&router->topics, topic->id);
-	xy_rcu_defer(&topic->rcu, topic_reclaim);
-}
-
-static int declare(struct xy_router *router, struct xy_request *request)
-{
-	const char *subject = request->subscribe->subject;
-	struct xy_tree_item *item = xy_tree_find_topic(router->tree, subject);
-	struct xy_topic *topic = item ? xy_container_of(item, struct xy_topic, item) : NULL;
-	struct xy_declaration *declaration;
-	int error;
-
-	if (topic) {
-		xy_list_each (declaration, &request->peer->declarations, of_peer)
-			if (declaration->topic == topic)
-				goto known;
-	}
-	declaration = calloc(1, sizeof(*declaration));
-	if (!declaration)
-		return -ENOMEM;
-	if (!topic) {
-		error = topic_new(router, subject, &topic);
-		if (error) {
-			free(declaration);
-			return error;
-		}
-	}
-	topic->declarers++;
-	declaration->topic = topic;
-	xy_list_add_tail(&request->peer->declarations, &declaration->of_peer);
-known:
-	request->id = topic->id;
-	request->topic = topic;
-	return 0;
-}
-
-/* ---- subscriptions --------------------------------------------------------------------------- */
-
-/* The caller resolves what is stale afterwards. */
-static void subscription_remove(struct xy_router *router, struct xy_subscription *subscription)
-{
-	xy_tree_topics_of(router->tree, subscription->pattern, topic_stale, router);
-	xy_tree_remove(router->tree, &subscription->item);
-	xy_list_remove(&subscription->of_peer);
-	xy_idmap_remove(&router->subscriptions, subscription->id);
-	free(subscription->pattern);
-	free(subscription);
-}
-
-static struct xy_subscription *subscription_new(const struct xy_request *request)
-{
-	const struct xy_subscribe *wanted = request->subscribe;
-	size_t pattern = strlen(wanted->subject) + 1, group = strlen(wanted->group) + 1;
-	struct xy_subscription *subscription = calloc(1, sizeof(*subscription));
-
-	if (!subscription)
-		return NULL;
-	subscription->pattern = malloc(pattern + group);
-	if (!subscription->pattern) {
-		free(subscription);
-		return NULL;
-	}
-	memcpy(subscription->pattern, wanted->subject, pattern);
-	memcpy(subscription->pattern + pattern, wanted->group, group);
-	subscription->group = subscription->pattern + pattern;
-	subscription->peer = request->peer;
-	subscription->overflow = wanted->overflow;
-	subscription->echo = wanted->echo;
-	return subscription;
-}
-
-static int subscribe(struct xy_router *router, struct xy_request *request)
-{
-	struct xy_subscription *subscription;
-	int error = -ENOMEM;
-
-	if (xy_idmap_count(&router->subscriptions) >= router->core->max_subscriptions)
-		return -ENOSPC;
-	subscription = subscription_new(request);
-	if (!subscription)
-		return -ENOMEM;
-	error = xy_random_id(&subscription->id);
-	if (error)
-		goto err_free;
-	error = xy_idmap_put(&router->subscriptions, subscription->id, subscription);
-	if (error)
-		goto err_free;
-	error = xy_tree_add_pattern(router->tree, subscription->pattern, &subscription->item);
-	if (error)
-		goto err_map;
-	xy_list_add_tail(&request->peer->subscriptions, &subscription->of_peer);
-	xy_tree_topics_of(router->tree, subscription->pattern, topic_stale, router);
-	error = stale_resolve(router);
-	if (error) {
-		subscription_remove(router, subscription);
-		stale_resolve(router);
-		return error;
-	}
-	if (xy_list_first(&request->peer->subscriptions, struct xy_subscription, of_peer) ==
-		    subscription ||
-	    request->subscribe->stall_ms > atomic_load(&request->peer->stall_ms))
-		atomic_store(&request->peer->stall_ms, request->subscribe->stall_ms);
-	request->id = subscription->id;
-	return 0;
-
-err_map:
-	xy_idmap_remove(&router->subscriptions, subscription->id);
-err_free:
-	free(subscription->pattern);
-	free(subscription);
-	return error;
-}
-
-static enum xy_error unsubscribe(struct xy_router *router, struct xy_request *request)
-{
-	struct xy_subscription *subscription =
-		xy_idmap_get(&router->subscriptions, request->target);
-
-	if (!subscription || subscription->peer != request->peer)
-		return XY_E_UNKNOWN_SUBSCRIPTION;
-	request->id = subscription->id;
-	subscription_remove(router, subscription);
-	stale_resolve(router);
-	return XY_ERROR_NONE;
-}
-
 /* ---- connections ----------------------------------------------------------------------------- */
 
 static void slot_retire(struct xy_router *router, struct xy_request *request)
@@ -369,64 +73,191 @@ static void attach(struct xy_router *router, struct xy_request *request)
 		slot_retire(router, request);
 }
 
-static void detach(struct xy_router *router, struct xy_request *request)
-{
-	struct xy_peer *peer = request->peer;
-	struct xy_subscription *subscription, *next_subscription;
-	struct xy_declaration *declaration, *next_declaration;
-
-	endpoint_remove(router, peer);
-	xy_list_each_safe (subscription, next_subscription, &peer->subscriptions, of_peer)
-		subscription_remove(router, subscription);
-	stale_resolve(router);
-	xy_list_each_safe (declaration, next_declaration, &peer->declarations, of_peer)
-		declaration_drop(router, declaration);
-	if (!peer->session)
-		return;
-	xy_flows_of_peer_remove(router, peer);
-	router->lane[peer->slot.slot] = NULL;
-	if (!request->keeps_slot)
-		slot_retire(router, request);
-}
-
-/* ---- requests -------------------------------------------------------------------------------- */
+/* ---- requests in steps ----------------------------------------------------------------------- */
 
 static enum xy_error error_of(int error)
 {
 	return error ? XY_E_OVERLOADED : XY_ERROR_NONE;
 }
 
-static void request_run(struct xy_task *task)
+static void stall_set(struct xy_peer *peer, const struct xy_request *request)
 {
-	struct xy_request *request = xy_container_of(task, struct xy_request, task);
-	struct xy_router *router = request->peer->core->router;
+	/* Of its only subscription, or the longest. */
+	bool only = peer->subscriptions.next->next == &peer->subscriptions;
 
+	if (only || request->subscribe->stall_ms > atomic_load(&peer->stall_ms))
+		atomic_store(&peer->stall_ms, request->subscribe->stall_ms);
+}
+
+static bool subscribe_step(struct xy_router *router, struct xy_request *request)
+{
+	int error;
+
+	if (!request->begun) {
+		request->begun = true;
+		request->error = error_of(xy_subscription_add(router, request));
+		if (request->error)
+			return true;
+	}
+	if (!xy_stale_resolve(router, &error))
+		return false;
+	if (request->error)
+		return true;
+	if (error) { /* taken back, and the routes once more */
+		request->error = error_of(error);
+		xy_subscription_remove(router, xy_idmap_get(&router->subscriptions, request->id));
+		return false;
+	}
+	stall_set(request->peer, request);
+	return true;
+}
+
+static bool unsubscribe_step(struct xy_router *router, struct xy_request *request)
+{
+	struct xy_subscription *subscription;
+	int error;
+
+	if (!request->begun) {
+		request->begun = true;
+		subscription = xy_idmap_get(&router->subscriptions, request->target);
+		if (!subscription || subscription->peer != request->peer) {
+			request->error = XY_E_UNKNOWN_SUBSCRIPTION;
+			return true;
+		}
+		request->id = subscription->id;
+		xy_subscription_remove(router, subscription);
+	}
+	return xy_stale_resolve(router, &error);
+}
+
+static bool detach_step(struct xy_router *router, struct xy_request *request)
+{
+	struct xy_peer *peer = request->peer;
+	struct xy_subscription *subscription;
+	uint64_t id;
+	void *topic;
+	int error;
+
+	if (!request->begun) {
+		request->begun = true;
+		endpoint_remove(router, peer);
+	}
+	while ((subscription =
+			xy_list_first(&peer->subscriptions, struct xy_subscription, of_peer))) {
+		if (router->work <= 0)
+			return false;
+		xy_subscription_remove(router, subscription);
+	}
+	if (!xy_stale_resolve(router, &error))
+		return false;
+	while (xy_idmap_next(&peer->declarations, &request->position, &id, &topic)) {
+		xy_topic_undeclare(router, topic);
+		if (router->work <= 0)
+			return false;
+	}
+	xy_idmap_clear(&peer->declarations);
+	if (!peer->session)
+		return true;
+	xy_flows_of_peer_remove(router, peer);
+	router->lane[peer->slot.slot] = NULL;
+	if (!request->keeps_slot)
+		slot_retire(router, request);
+	return true;
+}
+
+/* Does what is left of this round's work allows, and a little more. True: the request is done. */
+static bool request_step(struct xy_router *router, struct xy_request *request)
+{
+	router->work--;
 	switch (request->kind) {
 	case XY_REQUEST_ATTACH:
 		attach(router, request);
-		break;
+		return true;
 	case XY_REQUEST_DECLARE:
-		request->error = error_of(declare(router, request));
-		break;
+		request->error = error_of(xy_topic_declare(router, request));
+		return true;
 	case XY_REQUEST_SUBSCRIBE:
-		request->error = error_of(subscribe(router, request));
-		break;
+		return subscribe_step(router, request);
 	case XY_REQUEST_UNSUBSCRIBE:
-		request->error = unsubscribe(router, request);
-		break;
+		return unsubscribe_step(router, request);
 	case XY_REQUEST_DETACH:
-		detach(router, request);
-		break;
+		return detach_step(router, request);
 	case XY_REQUEST_RELEASE:
 		slot_retire(router, request);
-		break;
+		return true;
 	case XY_REQUEST_FLOW:
 		request->installed = xy_flow_install(router, request);
-		break;
+		return true;
 	}
-	request->next = NULL;
-	*router->answers_end = request;
-	router->answers_end = &request->next;
+	return true;
+}
+
+/* ---- whose turn it is ------------------------------------------------------------------------ */
+
+/* Requests of one peer keep their order; peers take turns, so that one which asks much makes the
+ * others wait for one request of its own, not for all. */
+static void request_run(struct xy_task *task)
+{
+	struct xy_request *request = xy_container_of(task, struct xy_request, task);
+	struct xy_peer *peer = request->peer;
+
+	if (peer->requests) { /* a ring; the peer knows its last */
+		request->next = peer->requests->next;
+		peer->requests->next = request;
+	} else {
+		request->next = request;
+		xy_list_add_tail(&peer->core->router->asking, &peer->asking);
+	}
+	peer->requests = request;
+}
+
+static struct xy_request *request_take(struct xy_router *router)
+{
+	struct xy_peer *peer = xy_list_first(&router->asking, struct xy_peer, asking);
+	struct xy_request *request;
+
+	if (!peer)
+		return NULL;
+	request = peer->requests->next;
+	xy_list_remove(&peer->asking);
+	if (request == peer->requests) {
+		peer->requests = NULL;
+	} else {
+		peer->requests->next = request->next;
+		xy_list_add_tail(&router->asking, &peer->asking);
+	}
+	return request;
+}
+
+static void requests_run(struct xy_router *router)
+{
+	int error;
+
+	router->work = WORK_A_ROUND;
+	while (router->work > 0) {
+		if (!router->current) {
+			if (!xy_stale_resolve(router, &error)) /* of a retry, below */
+				return;
+			router->current = request_take(router);
+		}
+		if (!router->current)
+			return;
+		if (!request_step(router, router->current))
+			continue;
+		*router->answers_end = router->current;
+		router->answers_end = &router->current->next;
+		router->current->next = NULL;
+		router->current = NULL;
+	}
+}
+
+/* Routes for which memory did not suffice are tried again when nobody asks for anything. */
+static void unbuilt_expired(struct xy_timer *timer)
+{
+	struct xy_router *router = xy_container_of(timer, struct xy_router, unbuilt_timer);
+
+	if (!router->current)
+		xy_unbuilt_retry(router);
 }
 
 static void answer_run(struct xy_task *task)
@@ -440,16 +271,12 @@ static void answer_run(struct xy_task *task)
 	atomic_fetch_sub_explicit(&worker->asked, 1, memory_order_release);
 }
 
-/*
- * End of a batch: one grace period for all that was removed in it, then the answers, in order.
- */
-static bool batch_end(struct xy_loop *loop, void *context)
+/* One grace period for all that was removed, then the answers, in order. */
+static void answers_send(struct xy_router *router)
 {
-	struct xy_router *router = context;
 	struct xy_core *core = router->core;
 	struct xy_request *request = router->answers, *next;
 
-	(void)loop;
 	if (router->flow_deleted)
 		xy_kernel_grace(core->kernel);
 	router->flow_deleted = false;
@@ -468,7 +295,20 @@ static bool batch_end(struct xy_loop *loop, void *context)
 		request->task.run = answer_run;
 		xy_loop_post(peer->worker->loop, &request->task);
 	}
-	return false;
+}
+
+/* A batch is what one round has work for. A request that takes several rounds is answered in its
+ * last, and what was removed in between waits with it for the grace period. */
+static bool batch_end(struct xy_loop *loop, void *context)
+{
+	struct xy_router *router = context;
+
+	requests_run(router);
+	if (router->answers)
+		answers_send(router);
+	if (!xy_list_empty(&router->unbuilt) && !xy_timer_active(&router->unbuilt_timer))
+		xy_timer_start(loop, &router->unbuilt_timer, UNBUILT_RETRY_MS);
+	return router->current || !xy_list_empty(&router->asking) || !xy_list_empty(&router->stale);
 }
 
 struct xy_request *xy_request_new(enum xy_request_kind kind, struct xy_peer *peer,
@@ -535,6 +375,9 @@ int xy_router_new(struct xy_core *core, struct xy_router **ret_router)
 	router->answers_end = &router->answers;
 	xy_list_init(&router->flows);
 	xy_list_init(&router->stale);
+	xy_list_init(&router->unbuilt);
+	xy_list_init(&router->asking);
+	router->unbuilt_timer = (struct xy_timer){.name = "unbuilt", .expired = unbuilt_expired};
 	for (router->buckets = 64; router->buckets < core->max_connections;)
 		router->buckets *= 2;
 	router->bucket = calloc(router->buckets, sizeof(*router->bucket));

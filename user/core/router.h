@@ -2,9 +2,10 @@
 /*
  * The router: who gets what, and which of it the kernel may move by itself.
  *
- * One thread, the router's own loop, is the only writer: it takes requests from the workers in
- * order, changes topics, subscriptions and flows, waits one grace period for all removals of a
- * batch, and only then answers. Workers read routes without locks, inside RCU read sections.
+ * One thread, the router's own loop, is the only writer: it takes requests, of each connection in
+ * their order, of all in turn; changes topics, subscriptions and flows, waits one grace period for
+ * all removals of a batch, and only then answers. What it does in a round is bounded; a request may
+ * take several. Workers read routes without locks, inside RCU read sections.
  *
  * Order that matters: a BINDING is posted to a receiver before the route (and the flow) that would
  * bring it DATA of that topic is published; a flow is removed, and its grace period over, before
@@ -83,7 +84,9 @@ struct xy_request {
 	uint64_t target;             /* UNSUBSCRIBE: subscription id; FLOW: topic or endpoint id */
 	enum xy_flow_kind flow_kind; /* FLOW */
 	void (*answer)(struct xy_request *request);
-	struct xy_request *next; /* the router's, while it holds the answer */
+	struct xy_request *next; /* the router's, while it has it */
+	bool begun;              /* the router's … */
+	size_t position;         /* … when it takes several rounds: how far it is */
 	bool retired;            /* the router's: the peer's slot is free after the grace period */
 	bool keeps_slot;         /* DETACH: its lane is still needed; a RELEASE follows */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The router's own records; its thread alone. Split into route.c (who gets what), flow.c (what the
- * kernel knows of it) and router.c (requests and their order).
+ * The router's own records; its thread alone. Split into topic.c (topics and subscriptions),
+ * route.c (who gets what), flow.c (what the kernel knows of it) and router.c (requests and their
+ * order).
  */
 #ifndef XY_CORE_ROUTER_INTERNAL_H
 #define XY_CORE_ROUTER_INTERNAL_H
@@ -31,14 +32,8 @@ struct xy_topic {
 	struct xy_route *route; /* published by RCU */
 	struct xy_tree_item item;
 	struct xy_list flows; /* struct xy_installed.of_topic */
-	struct xy_list stale; /* in router->stale: the route must be built again */
+	struct xy_list stale; /* in router->stale or ->unbuilt: the route must be built again */
 	struct xy_rcu_head rcu;
-};
-
-/* A peer's right to publish on a topic. */
-struct xy_declaration {
-	struct xy_list of_peer;
-	struct xy_topic *topic;
 };
 
 /* A flow in the kernel, and where it must be found when it has to go. */
@@ -51,7 +46,7 @@ struct xy_installed {
 	struct xy_flow_key key;
 	struct xy_peer *sender;
 	struct xy_topic *topic; /* NULL: to an endpoint */
-	struct xy_list of_sender, of_topic;
+	struct xy_list of_topic;
 	struct xy_list by_age; /* in router->flows, oldest first: evicted first */
 	uint32_t ends;
 	struct xy_installed_end end[];
@@ -76,12 +71,31 @@ struct xy_router {
 	struct xy_peer **bucket; /* endpoint table; chains read under RCU */
 	uint32_t buckets;        /* power of two */
 
-	/* Of the batch under way. */
-	struct xy_list stale; /* topics whose route must be built again */
+	/* Topics whose route must be built again, and those for which memory did not suffice. */
+	struct xy_list stale, unbuilt;
+	int resolve_error; /* of those of `stale` that are done */
+	struct xy_timer unbuilt_timer;
+
+	struct xy_list asking; /* struct xy_peer.asking: whose requests wait, the next one first */
+	struct xy_request *current; /* begun, and not done yet */
+	int64_t work;               /* what is left of this round's */
+	/* Done, not answered yet. */
 	struct xy_request *answers, **answers_end;
 	bool flow_deleted;
 };
 
+/* topic.c. Additions and removals make topics stale; resolving them is the caller's, before
+ * anything else of the kind. False: this round's work is used up, more is left. Else *ret_error
+ * tells whether all of them could be built; a topic that could not has no receivers until it can.
+ */
+int xy_topic_declare(struct xy_router *router, struct xy_request *request);
+void xy_topic_undeclare(struct xy_router *router, struct xy_topic *topic);
+int xy_subscription_add(struct xy_router *router, struct xy_request *request);
+void xy_subscription_remove(struct xy_router *router, struct xy_subscription *subscription);
+bool xy_stale_resolve(struct xy_router *router, int *ret_error);
+void xy_unbuilt_retry(struct xy_router *router); /* makes them stale again */
+
+/* Charges the round's work. */
 int xy_route_build(struct xy_router *router, const char *subject, struct xy_route **ret_route);
 void xy_route_free(struct xy_route *route);
 

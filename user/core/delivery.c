@@ -137,6 +137,7 @@ int xy_deliver(struct xy_worker *worker, struct xy_peer *receiver, enum xy_deliv
 	struct xy_delivery *delivery = index ? &deliveries->list[index - 1] : NULL;
 	int error;
 
+	deliveries->shares++;
 	/* Another policy for the same receiver starts another share: order is that of the list. */
 	if (!delivery || delivery->policy != policy) {
 		delivery = delivery_of(deliveries, receiver, policy);

@@ -41,6 +41,7 @@ struct xy_delivery {
 struct xy_deliveries {
 	struct xy_delivery *list;
 	uint32_t count, capacity;
+	uint32_t shares;   /* xy_deliver() calls since the owner of this set it to 0 */
 	uint32_t *of_peer; /* by peer number: index + 1 into list; 0 = none yet */
 };
 

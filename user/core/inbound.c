@@ -16,7 +16,10 @@
 #include "kernel/session.h"
 
 /* What one connection may take of one turn of its loop; the rest waits for the next. */
-#define TURN_BYTES (256u << 10)
+#define TURN_BYTES  (256u << 10)
+/* The same in shares given to receivers: small frames to changing targets with many receivers cost
+ * more than their bytes. */
+#define TURN_SHARES 8192
 
 struct run {
 	struct xy_target *target;
@@ -332,6 +335,11 @@ static void acked(struct xy_connection *connection, uint64_t ack)
 		xy_notify_room(connection->peer);
 }
 
+static bool turn_is_over(const struct xy_connection *connection)
+{
+	return connection->worker->deliveries.shares >= TURN_SHARES;
+}
+
 /* Takes the frames of one read. Returns the bytes consumed. */
 static size_t frames_take(struct xy_connection *connection, const struct xy_view *view)
 {
@@ -342,7 +350,8 @@ static size_t frames_take(struct xy_connection *connection, const struct xy_view
 	uint64_t ack = 0;
 	uint8_t header[XY_HEADER_SIZE];
 
-	while (cursor.remaining >= XY_HEADER_SIZE && !connection->holds) {
+	while (cursor.remaining >= XY_HEADER_SIZE && !connection->holds &&
+	       !turn_is_over(connection)) {
 		size_t chunk;
 		const void *at = xy_cursor_chunk(&cursor, &chunk);
 		enum xy_error error;
@@ -402,8 +411,10 @@ static void frames_read(struct xy_connection *connection)
 	consumed = frames_take(connection, &view);
 	xy_rcu_read_unlock();
 	connection->bytes_in += consumed;
-	/* A publisher that waits for room leaves frames here: they were not looked at. */
-	xy_pipe_advance(connection->in, consumed, connection->holds ? consumed : view.length);
+	/* A publisher that waits for room, or for its next turn, leaves frames here: they were not
+	 * looked at. */
+	xy_pipe_advance(connection->in, consumed,
+			connection->holds || turn_is_over(connection) ? consumed : view.length);
 }
 
 /* ---- bytes -------------------------------------------------------------------------------------
@@ -459,9 +470,11 @@ void xy_inbound_ready(struct xy_connection *connection)
 		input_discard(connection);
 		return;
 	}
+	connection->worker->deliveries.shares = 0;
 	do {
 		frames_read(connection); /* what a wait left behind */
-		if (connection->holds || connection->state >= XY_CONNECTION_LINGER)
+		if (connection->holds || connection->state >= XY_CONNECTION_LINGER ||
+		    turn_is_over(connection))
 			break;
 		more = input_read(connection, &got);
 		if (more < 0) {
@@ -469,8 +482,12 @@ void xy_inbound_ready(struct xy_connection *connection)
 			return;
 		}
 		frames_read(connection);
-	} while (more && got < TURN_BYTES && !connection->holds &&
+	} while (more && got < TURN_BYTES && !connection->holds && !turn_is_over(connection) &&
 		 connection->state < XY_CONNECTION_LINGER);
+	/* No readiness would announce what its pipe holds. */
+	if (turn_is_over(connection) && !connection->holds &&
+	    connection->state < XY_CONNECTION_LINGER && xy_list_empty(&connection->ready))
+		xy_list_add_tail(&connection->worker->ready, &connection->ready);
 	connection->heard_ms = xy_loop_now_ms(connection->worker->loop);
 	if (connection->lane && connection->state == XY_CONNECTION_OPEN)
 		xy_brake_off_lane(connection);

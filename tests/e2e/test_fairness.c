@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One loop, one connection that floods it: how much of the flood is handled before a neighbour's
+ * message. Both go to one subscriber, so that its stream tells, in messages and not in time. The
+ * loop stands still until everything is in the sockets.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/proxy.h"
+#include "common/raw.h"
+#include "common/status.h"
+#include "common/thread.h"
+
+#define TURN   (256u << 10) /* bytes of one connection that a turn takes … */
+#define READ   (64u << 10)  /* … and what the last read of it may be more */
+#define SHARES 8192         /* the same in copies to receivers */
+
+static pid_t stopped;
+
+static int teardown(void **state)
+{
+	if (stopped != 0)
+		thread_go(stopped);
+	stopped = 0;
+	return proxy_test_teardown(state);
+}
+
+static struct raw *open_plain(const struct proxy *proxy)
+{
+	struct raw *raw = raw_connect(proxy);
+
+	raw_hello(raw, "{\"name\":\"plain\",\"ack\":false}");
+	raw_sync(raw);
+	return raw;
+}
+
+static void roomy(struct raw *raw, int option)
+{
+	int size = 16 << 20;
+
+	assert_int_equal(setsockopt(raw->fd, SOL_SOCKET, option, &size, sizeof(size)), 0);
+}
+
+/* Frames of `size` bytes to the two topics in turn until the socket takes no more, at most `most`.
+ * Returns how many went whole. */
+static uint64_t flood(struct raw *raw, const uint64_t topic[2], size_t size, uint64_t most)
+{
+	static uint8_t bytes[XY_FRAME_MAX], payload[XY_PAYLOAD_MAX];
+	uint64_t whole = 0;
+	size_t at = 0;
+
+	while (whole < most) {
+		struct xy_frame data = raw_header(raw, XY_DATA);
+		ssize_t sent;
+
+		data.target = topic[whole % 2];
+		data.sequence = whole + 1;
+		raw_put(bytes, data, payload, size - XY_HEADER_SIZE);
+		sent = send(raw->fd, bytes + at, size - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (sent < 0) {
+			assert_int_equal(errno, EAGAIN);
+			break;
+		}
+		at += (size_t)sent;
+		whole += at == size;
+		at %= size;
+	}
+	return whole;
+}
+
+static void loop_stop(const struct proxy *proxy)
+{
+	stopped = thread_stop(proxy_pid(proxy), "loop-0");
+}
+
+static void loop_go(void)
+{
+	pid_t thread = stopped;
+
+	stopped = 0;
+	thread_go(thread);
+}
+
+/* The first message of the flood that the subscriber gets after the neighbour's. */
+static uint64_t flood_after(struct raw *subscriber, const struct raw *flooder,
+			    const struct raw *neighbour)
+{
+	bool seen = false;
+
+	for (;;) {
+		const struct raw_frame *data = raw_expect_data(subscriber);
+
+		if (data->header.source == neighbour->endpoint)
+			seen = true;
+		else if (seen && data->header.source == flooder->endpoint)
+			return data->header.sequence;
+	}
+}
+
+static void test_a_turn_takes_so_many_bytes_of_one_connection(void **state)
+{
+	enum { SIZE = 1024 };
+	struct proxy *proxy = *state;
+	struct raw *subscriber = raw_open(proxy), *flooder = open_plain(proxy);
+	struct raw *neighbour = open_plain(proxy);
+	uint64_t topic[2], own, sent, after;
+
+	roomy(subscriber, SO_RCVBUFFORCE);
+	roomy(flooder, SO_SNDBUFFORCE);
+	raw_subscribe(subscriber, "{\"subject\":\"flood\",\"overflow\":\"drop-newest\"}");
+	raw_subscribe_to(subscriber, "calm");
+	topic[0] = topic[1] = raw_declare(flooder, "flood");
+	own = raw_declare(neighbour, "calm");
+
+	loop_stop(proxy);
+	sent = flood(flooder, topic, SIZE, UINT64_MAX);
+	assert_true(sent * SIZE > 8 * TURN);
+	raw_publish(neighbour, own, 1, "calm");
+	loop_go();
+	/* The turn before it, the one that it shares, and a turn that found the subscriber's buffer
+	 * still full. */
+	after = flood_after(subscriber, flooder, neighbour);
+	assert_true(after * SIZE <= 3 * (TURN + READ));
+}
+
+/* Changing targets with many receivers: few bytes, much work. */
+static void test_a_turn_gives_so_many_shares_of_one_connection(void **state)
+{
+	enum { RECEIVERS = 64, FRAMES = 2000 };
+	struct proxy *proxy = *state;
+	struct raw *subscriber = raw_open(proxy), *flooder = open_plain(proxy);
+	struct raw *neighbour = open_plain(proxy);
+	uint64_t topic[2], own, sent, after;
+
+	for (int i = 0; i < RECEIVERS; i++) {
+		struct raw *receiver = open_plain(proxy);
+
+		raw_subscribe(receiver, "{\"subject\":\"flood.*\",\"overflow\":\"drop-newest\"}");
+	}
+	raw_subscribe(subscriber, "{\"subject\":\"flood.*\"}");
+	raw_subscribe_to(subscriber, "calm");
+	topic[0] = raw_declare(flooder, "flood.0");
+	topic[1] = raw_declare(flooder, "flood.1");
+	own = raw_declare(neighbour, "calm");
+
+	loop_stop(proxy);
+	sent = flood(flooder, topic, XY_HEADER_SIZE, FRAMES);
+	assert_int_equal(sent, FRAMES);
+	raw_publish(neighbour, own, 1, "calm");
+	loop_go();
+	after = flood_after(subscriber, flooder, neighbour);
+	assert_true(after <= 2 * (SHARES / RECEIVERS + 1));
+	for (uint64_t i = after + 1; i <= sent; i++)
+		assert_int_equal(raw_expect_data(subscriber)->header.sequence, i);
+}
+
+int main(void)
+{
+	static const char *const arguments[] = {"--loops", "1", NULL};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(test_a_turn_takes_so_many_bytes_of_one_connection,
+					  teardown),
+		cmocka_unit_test_teardown(test_a_turn_gives_so_many_shares_of_one_connection,
+					  teardown),
+	};
+
+	return proxy_run_both(tests, arguments);
+}

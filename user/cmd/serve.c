@@ -14,7 +14,7 @@
 struct serve {
 	struct xy_texts listen;
 	const char *cgroup, *kernel_path, *instance, *token_file, *log_level, *admin;
-	uint64_t loops, max_connections, stuck_after, memory_budget;
+	uint64_t loops, max_connections, stuck_after, lanes, flows, memory_budget;
 };
 
 static const struct xy_option serve_options[] = {
@@ -69,6 +69,22 @@ static const struct xy_option serve_options[] = {
 	 .help = "refuse connections beyond N; if not given: what the descriptor limit allows, at "
 		 "most 16384",
 	 .offset = offsetof(struct serve, max_connections),
+	 .minimum = 1,
+	 .maximum = 1000000},
+	{.name = "lanes",
+	 .kind = XY_OPTION_NUMBER,
+	 .argument = "N",
+	 .help = "connections that may have a lane at a time; further ones work without",
+	 .fallback = "4096",
+	 .offset = offsetof(struct serve, lanes),
+	 .minimum = 1,
+	 .maximum = 1000000},
+	{.name = "flows",
+	 .kind = XY_OPTION_NUMBER,
+	 .argument = "N",
+	 .help = "routes that the kernel may know at a time; beyond, the oldest gives way",
+	 .fallback = "16384",
+	 .offset = offsetof(struct serve, flows),
 	 .minimum = 1,
 	 .maximum = 1000000},
 	{.name = "stuck-after",
@@ -147,6 +163,8 @@ static int serve_run(int argc, char **argv)
 	options.token_file = serve.token_file;
 	options.loops = (unsigned)serve.loops;
 	options.max_connections = (unsigned)serve.max_connections;
+	options.lanes = (unsigned)serve.lanes;
+	options.flows = (unsigned)serve.flows;
 	options.stuck_after_ms = (unsigned)serve.stuck_after;
 	options.memory_budget = serve.memory_budget;
 	options.admin_path = serve.admin;

@@ -34,6 +34,7 @@ struct xy_acceptor {
 	unsigned listeners;
 	struct xy_greetings greetings;
 	struct xy_timer rest;
+	bool resting; /* since the last connection that could be taken */
 	struct xy_task stop;
 };
 
@@ -51,6 +52,29 @@ static void rest_over(struct xy_timer *timer)
 	listeners_watch(xy_container_of(timer, struct xy_acceptor, rest), EPOLLIN);
 }
 
+/* Out of what every connection needs. Listeners are level-triggered: watched, they would keep the
+ * loop busy with nothing. What has connected waits in their backlogs. */
+static void rest_begin(struct xy_acceptor *acceptor, const struct listener *listener, int error)
+{
+	if (!acceptor->resting) {
+		xy_count(acceptor->core, XY_COUNT_ACCEPT_FAILED, 1);
+		xy_log(XY_LOG_WARN, "accept-failed",
+		       "address=%s why=%s remedy=\"raise the descriptor limit (ulimit -n), or give "
+		       "more memory\"",
+		       listener->address, xy_log_quoted(strerror(-error)));
+	}
+	acceptor->resting = true;
+	listeners_watch(acceptor, 0);
+	xy_timer_start(acceptor->loop, &acceptor->rest, REST_MS);
+}
+
+static void rest_ended(struct xy_acceptor *acceptor)
+{
+	if (acceptor->resting)
+		xy_log(XY_LOG_WARN, "accepting-again", "");
+	acceptor->resting = false;
+}
+
 static void listener_ready(struct xy_watch *watch, uint32_t events)
 {
 	struct listener *listener = xy_container_of(watch, struct listener, watch);
@@ -63,16 +87,12 @@ static void listener_ready(struct xy_watch *watch, uint32_t events)
 		error = xy_net_accept(watch->fd, &peer, &fd);
 		if (error)
 			break;
+		rest_ended(acceptor);
 		xy_count(acceptor->core, XY_COUNT_ACCEPTED, 1);
 		xy_greeting_new(&acceptor->greetings, fd, listener->is_unix, &peer);
 	}
-	if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS) {
-		xy_log(XY_LOG_WARN, "accept-failed",
-		       "address=%s error=%d remedy=\"raise the descriptor limit (ulimit -n)\"",
-		       listener->address, error);
-		listeners_watch(acceptor, 0);
-		xy_timer_start(acceptor->loop, &acceptor->rest, REST_MS);
-	}
+	if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS)
+		rest_begin(acceptor, listener, error);
 }
 
 /* ---- set-up

@@ -22,10 +22,14 @@
 
 /* Events that are nobody's fault but must not go unseen; shown by status. */
 #define XY_COUNTERS(X)                                                                            \
-	X(ACCEPTED, "accepted")             /* connections taken */                               \
-	X(REFUSED, "refused")               /* turned away: limit, HELLO, token */                \
-	X(LANES, "lanes")                   /* connections that became a lane */                  \
-	X(ERRORS, "errors")                 /* ERROR frames sent */                               \
+	X(ACCEPTED, "accepted") /* connections taken */                                           \
+	X(ACCEPT_FAILED,                                                                          \
+	  "accept_failed")        /* no descriptor or memory for a new one: once each time */     \
+	X(REFUSED, "refused")     /* turned away: limit, HELLO, token */                          \
+	X(LANES, "lanes")         /* connections that became a lane */                            \
+	X(NO_SLOT, "no_slot")     /* could be lanes, but all slots were taken */                  \
+	X(NOT_BOUND, "not_bound") /* had a slot, but their socket could not be had */             \
+	X(ERRORS, "errors")       /* ERROR frames sent */                                         \
 	X(SLOW_CONSUMERS, "slow_consumers") /* closed for making no progress */                   \
 	X(NO_RECEIVER, "no_receiver")       /* DATA that nobody subscribes to */                  \
 	X(OVERFLOW, "overflow_dropped")     /* frames dropped by a policy */                      \

@@ -178,8 +178,10 @@ static int peer_make(const struct greeting *greeting, const struct xy_hello *hel
 	peer->window = core->budget.window;
 	/* Without a slot left it works without a lane. */
 	if (core->kernel && !greeting->is_unix && hello->ack &&
-	    xy_kernel_claim(core->kernel, peer->endpoint, &peer->slot))
+	    xy_kernel_claim(core->kernel, peer->endpoint, &peer->slot)) {
 		peer->slot.generation = 0;
+		xy_count(core, XY_COUNT_NO_SLOT, 1);
+	}
 	peer->worker = xy_worker_choose(core, NULL);
 	*ret_peer = peer;
 	return 0;

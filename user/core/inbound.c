@@ -288,15 +288,18 @@ static int first_frame(struct xy_connection *connection, const struct xy_frame *
 	connection->state = XY_CONNECTION_OPEN;
 	if (peer->slot.generation) {
 		xy_kernel_unclaim(core->kernel, peer->endpoint);
-		if (frame->type == XY_SYNC && xy_kernel_bound(core->kernel, peer->slot)) {
+		if (frame->type == XY_SYNC) {
 			error = xy_kernel_adopt(core->kernel, peer->slot, connection->watch.fd);
 			if (!error) {
 				peer->session = xy_kernel_session(core->kernel, peer->slot.slot);
 				connection->lane = true;
 				xy_count(core, XY_COUNT_LANES, 1);
 			} else {
-				xy_log(XY_LOG_WARN, "no-lane", "endpoint=%016lx error=%d",
-				       peer->endpoint, error);
+				/* -ENOENT, of a client outside of the cgroup, is nothing to worry
+				 * about. */
+				xy_count(core, XY_COUNT_NOT_BOUND, 1);
+				xy_log(error == -ENOENT ? XY_LOG_DEBUG : XY_LOG_WARN, "no-lane",
+				       "endpoint=%016lx error=%d", peer->endpoint, error);
 			}
 		}
 	}

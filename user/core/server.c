@@ -183,6 +183,8 @@ static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server
 	struct xy_kernel_options kernel = {.instance = server->instance,
 					   .cgroup = options->cgroup,
 					   .listener = listener,
+					   .slots = options->lanes,
+					   .flows = options->flows,
 					   .window = core->budget.window,
 					   .max_message = core->max_message};
 	int error;

@@ -30,6 +30,8 @@ struct xy_server_options {
 	const char *token_file;   /* NULL = no tokens asked */
 	unsigned loops;           /* 0 = one per core */
 	unsigned max_connections; /* 0 = what the descriptor limit allows, at most 16,384 */
+	unsigned lanes;           /* slots of the kernel side; 0 = 4,096 */
+	unsigned flows;           /* 0 = 16,384 */
 	unsigned stuck_after_ms; /* 0 = 100: a loop that does not come round for so long is stuck */
 	uint64_t memory_budget;  /* bytes, at least XY_BUDGET_MIN; 0 = what the machine suggests */
 	const char *admin_path;  /* NULL = in the runtime directory; for the admin socket's owner */

@@ -19,6 +19,7 @@
 
 #define REQUEST_MAX  4096
 #define SESSIONS_MAX 32
+#define REST_MS      100
 #define IDLE_MS      10000 /* of a client that asks nothing or reads nothing */
 
 struct xy_admin {
@@ -26,6 +27,7 @@ struct xy_admin {
 	struct xy_loop *loop;
 	pthread_t thread;
 	struct xy_watch listener;
+	struct xy_timer rest; /* without descriptors: before the next attempt */
 	struct xy_task stop;
 	struct xy_list sessions;
 	unsigned count;
@@ -201,14 +203,25 @@ static void session_expired(struct xy_timer *timer)
 	session_close(xy_container_of(timer, struct session, timer));
 }
 
+static void rest_over(struct xy_timer *timer)
+{
+	struct xy_admin *admin = xy_container_of(timer, struct xy_admin, rest);
+
+	xy_loop_rewatch(admin->loop, &admin->listener, EPOLLIN);
+}
+
 static void listener_ready(struct xy_watch *watch, uint32_t events)
 {
 	struct xy_admin *admin = xy_container_of(watch, struct xy_admin, listener);
 	struct session *session;
-	int fd;
+	int fd, error = xy_net_accept(watch->fd, NULL, &fd);
 
 	(void)events;
-	if (xy_net_accept(watch->fd, NULL, &fd))
+	if (error && error != -EAGAIN) {
+		xy_loop_rewatch(admin->loop, &admin->listener, 0);
+		xy_timer_start(admin->loop, &admin->rest, REST_MS);
+	}
+	if (error)
 		return;
 	session = admin->count < SESSIONS_MAX ? calloc(1, sizeof(*session)) : NULL;
 	if (!session) {
@@ -238,6 +251,7 @@ int xy_admin_new(const char *path, struct xy_admin **ret_admin, char *why, size_
 		goto err_why;
 	xy_list_init(&admin->sessions);
 	admin->listener = (struct xy_watch){.fd = -1, .name = "admin", .ready = listener_ready};
+	admin->rest = (struct xy_timer){.name = "rest", .expired = rest_over};
 	error = xy_loop_new(&options, &admin->loop);
 	if (error)
 		goto err_free;

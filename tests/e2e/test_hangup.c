@@ -21,6 +21,15 @@ static bool is_waiting(const struct proxy *proxy, const struct raw *raw)
 	return waiting;
 }
 
+static bool is_there(const struct proxy *proxy, const struct raw *raw)
+{
+	json_t *status = status_take(proxy);
+	bool there = status_connection(status, raw) != NULL;
+
+	json_decref(status);
+	return there;
+}
+
 /* Sends until nothing more goes and the proxy says that this publisher has to wait. Returns the
  * whole frames sent; part of one more may have gone. */
 static uint64_t fill(const struct proxy *proxy, struct raw *publisher, uint64_t topic)
@@ -57,7 +66,6 @@ static void hang_up(struct proxy *proxy, struct raw *publisher, bool spoken_to)
 {
 	struct raw *subscriber = raw_open(proxy), *speaker = raw_open(proxy);
 	uint64_t topic, other, whole, deadline = test_now_ms() + TEST_TIMEOUT_MS;
-	json_t *status;
 
 	/* Without a lane the proxy makes it wait by not reading. */
 	raw_hello(publisher, "{\"name\":\"publisher\",\"ack\":false}");
@@ -73,23 +81,16 @@ static void hang_up(struct proxy *proxy, struct raw *publisher, bool spoken_to)
 		raw_publish(speaker, other, 1, "hello?");
 		raw_sync(speaker);
 	}
-	/* Its loop sees it; this publisher is nobody's any more, and still waits. */
+	/* Its loop sees it; this publisher is nobody's any more, and stays until it has been read.
+	 */
 	for (int i = 0; i < 10; i++) {
-		assert_true(is_waiting(proxy, publisher));
+		assert_true(is_there(proxy, publisher));
 		poll(NULL, 0, 10);
 	}
 	for (uint64_t i = 1; i <= whole; i++)
 		assert_int_equal(raw_expect_data(subscriber)->header.sequence, i);
-	do {
-		bool gone;
-
-		status = status_take(proxy);
-		gone = status_connection(status, publisher) == NULL;
-		json_decref(status);
-		if (gone)
-			break;
+	while (is_there(proxy, publisher))
 		assert_true(test_now_ms() < deadline);
-	} while (true);
 	raw_expect_silence(subscriber);
 }
 

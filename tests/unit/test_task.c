@@ -128,7 +128,7 @@ static void tasks_of_many_threads_all_run_and_each_thread_in_order(void **state)
 }
 
 /* Ping-pong: both loops fall asleep between any two tasks, so a lost wake-up hangs the test. */
-#define BOUNCES 20000
+#define BOUNCES 5000
 
 struct ball {
 	struct xy_task task;

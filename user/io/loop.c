@@ -222,15 +222,24 @@ static struct xy_task *posted_order(struct xy_task *last)
 	return first;
 }
 
+/* All of those that the loop has taken off the stack, or of those that it has not. */
+static struct xy_task *unbound_next_take(struct xy_loop *loop)
+{
+	return atomic_exchange_explicit(&loop->unbound_next, NULL, memory_order_acquire);
+}
+
+static struct xy_task *unbound_stack_take(struct xy_loop *loop)
+{
+	return posted_order(atomic_exchange_explicit(&loop->unbound, NULL, memory_order_acquire));
+}
+
 struct xy_task *xy_loop_take_unbound(struct xy_loop *loop)
 {
-	struct xy_task *first =
-		atomic_exchange_explicit(&loop->unbound_next, NULL, memory_order_acquire);
-	struct xy_task **end = &first;
+	struct xy_task *first = unbound_next_take(loop), **end = &first;
 
 	while (*end)
 		end = &(*end)->next;
-	*end = posted_order(atomic_exchange_explicit(&loop->unbound, NULL, memory_order_acquire));
+	*end = unbound_stack_take(loop);
 	return first;
 }
 
@@ -249,8 +258,10 @@ static void task_run(struct xy_loop *loop, struct xy_task *task)
 static void unbound_run(struct xy_loop *loop, unsigned most)
 {
 	while (most--) {
-		struct xy_task *task = xy_loop_take_unbound(loop);
+		struct xy_task *task = unbound_next_take(loop);
 
+		if (!task)
+			task = unbound_stack_take(loop);
 		if (!task)
 			return;
 		atomic_store_explicit(&loop->unbound_next, task->next, memory_order_release);

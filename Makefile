@@ -136,6 +136,13 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_COMMON) $(ARCHIVES)
 $(BUILD)/tests/unit/test_pool_memory: private LDFLAGS_ALL += -Wl,--wrap=mmap
 $(BUILD)/tests/e2e/test_lines: | $(BUILD)/examples/lines
 
+# Loaded into the proxy by a test: allocations that fail.
+$(BUILD)/tests/e2e/test_memory: | $(BUILD)/tests/faults.so
+$(BUILD)/tests/faults.so: tests/preload/faults.c tests/common/faults.h $(FLAGS)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -O2 -g -Wall -Wextra -Werror -fPIC -fno-builtin -D_GNU_SOURCE -Itests -shared \
+		-o $@ $<
+
 # A fuzzer without a fuzzing library gives itself its corpus; objects of the commands' layer, which
 # is no archive that others may link, are for the fuzzers of what users type.
 FUZZ_OBJ = $(patsubst tests/%.c,$(BUILD)/obj/tests/%.o,$(sort $(wildcard tests/fuzz/test_*.c)))

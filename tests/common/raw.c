@@ -295,7 +295,7 @@ enum raw_result raw_read(struct raw *raw, uint64_t timeout_ms)
 		if (got > 0) {
 			raw->filled += (size_t)got;
 		} else if (got == 0 || errno != EAGAIN) {
-			if (raw->filled > 0)
+			if (raw->filled > 0 && !raw->may_tear)
 				fail_msg("the stream ends within a frame");
 			return RAW_CLOSED;
 		} else if (now >= deadline) {

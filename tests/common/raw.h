@@ -41,7 +41,8 @@ struct raw {
 	uint64_t syncs, correlation, consumed, acked;
 	struct raw_binding bound[RAW_BINDINGS_MAX]; /* topics that this client was told of */
 	unsigned bound_count;
-	bool silent; /* leave PINGs unanswered, ack nothing unasked */
+	bool may_tear; /* a stream that ends within a frame is an end like any other */
+	bool silent;   /* leave PINGs unanswered, ack nothing unasked */
 	struct raw_frame frame;
 	size_t filled;
 	uint8_t buffer[XY_FRAME_MAX];

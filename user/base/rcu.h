@@ -10,6 +10,7 @@
 #ifndef XY_BASE_RCU_H
 #define XY_BASE_RCU_H
 
+#include <errno.h>
 #include <semaphore.h>
 
 #include <urcu/urcu-memb.h>
@@ -41,6 +42,13 @@ __attribute__((weak)) char xy_rcu_section_ends;
 #define XY_RCU_ACQUIRE(address) ((void)0)
 #define XY_RCU_RELEASE(address) ((void)0)
 #endif
+
+/* Before the first use: starts liburcu's thread, which would end the process if it could not be had
+ * later. */
+static inline int xy_rcu_start(void)
+{
+	return urcu_memb_get_default_call_rcu_data() ? 0 : -ENOMEM;
+}
 
 static inline void xy_rcu_register_thread(void)
 {

@@ -13,6 +13,7 @@
 #include "kernel/session.h"
 
 #define LINGER_MS 2000
+#define RETRY_MS  5
 
 /* ---- input on and off
  * ------------------------------------------------------------------------------ */
@@ -139,7 +140,16 @@ static void timer_expired(struct xy_timer *timer)
 
 static void retry_expired(struct xy_timer *timer)
 {
-	xy_outbound_dirty(xy_container_of(timer, struct xy_connection, retry));
+	struct xy_connection *connection = xy_container_of(timer, struct xy_connection, retry);
+
+	xy_outbound_dirty(connection);
+	xy_connection_release(connection, XY_HOLD_MEMORY);
+}
+
+void xy_connection_retry(struct xy_connection *connection)
+{
+	if (connection->state < XY_CONNECTION_CLOSED && !xy_timer_active(&connection->retry))
+		xy_timer_start(connection->worker->loop, &connection->retry, RETRY_MS);
 }
 
 /* ---- life
@@ -181,12 +191,12 @@ void xy_connection_free(struct xy_connection *connection)
 	free(connection);
 }
 
-void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, bool is_unix)
+void xy_connection_open(struct xy_worker *worker, struct xy_request *farewell, int fd, bool is_unix)
 {
 	struct xy_connection *connection = calloc(1, sizeof(*connection));
-	struct xy_request *farewell = xy_request_farewell(peer);
+	struct xy_peer *peer = farewell->peer;
 
-	if (!connection || !farewell)
+	if (!connection)
 		goto err_memory;
 	connection->worker = worker;
 	if (pipes_new(connection))
@@ -227,8 +237,7 @@ err_memory:
 	       peer->endpoint);
 	atomic_fetch_sub(&worker->load, 1);
 	free(connection);
-	if (farewell)
-		xy_request_send(worker->core->router, farewell);
+	xy_request_send(worker->core->router, farewell);
 	close(fd);
 	xy_peer_put(peer);
 }

@@ -41,6 +41,7 @@ enum xy_hold {
 	XY_HOLD_ROOM = 1 << 0,     /* a receiver that it feeds is crowded */
 	XY_HOLD_REQUESTS = 1 << 1, /* too many requests are at the router */
 	XY_HOLD_CONTROL = 1 << 2,  /* it does not read the answers */
+	XY_HOLD_MEMORY = 1 << 3,   /* there is none to read into */
 };
 
 /* What a sender's target stands for. */
@@ -130,7 +131,7 @@ struct xy_connection {
 	struct xy_timer timer; /* heartbeat; in LEAVING and LINGER the end */
 	uint64_t heard_ms;
 	uint64_t heard_kernel; /* session.frames + sent_frames at the last look */
-	struct xy_timer retry; /* of a redirect that failed */
+	struct xy_timer retry; /* of a redirect that failed, of a read without memory */
 	uint32_t requests;     /* at the router */
 	uint32_t flows_asked;  /* of these not counted: flows; SYNCED waits for them */
 
@@ -141,8 +142,9 @@ struct xy_connection {
 };
 
 /* Takes over an accepted, greeted socket; called by the acceptor's task on the worker. On failure
- * the descriptor is closed. peer->connection is set here. */
-void xy_connection_open(struct xy_worker *worker, struct xy_peer *peer, int fd, bool is_unix);
+ * the descriptor is closed. peer->connection is set here. `farewell` names the peer. */
+void xy_connection_open(struct xy_worker *worker, struct xy_request *farewell, int fd,
+			bool is_unix);
 /* At once, without a word. Idempotent; the memory goes when the turn is over. */
 void xy_connection_close(struct xy_connection *connection, const char *why);
 /* As close, and what the client has not read goes, too: else it would stay for as long as the
@@ -158,7 +160,8 @@ void xy_connection_leave(struct xy_connection *connection);
 void xy_connection_hold(struct xy_connection *connection, enum xy_hold hold);
 void xy_connection_release(struct xy_connection *connection, enum xy_hold hold);
 void xy_connection_rewatch(struct xy_connection *connection);
-void xy_connection_free(struct xy_connection *connection); /* the worker, after the turn */
+void xy_connection_retry(struct xy_connection *connection); /* to send, to read, in a moment */
+void xy_connection_free(struct xy_connection *connection);  /* the worker, after the turn */
 
 /* inbound.c */
 void xy_inbound_ready(struct xy_connection *connection); /* readable, or unblocked */
@@ -207,6 +210,7 @@ void xy_proof_pong(struct xy_connection *connection, const struct xy_frame *fram
 struct xy_target *xy_target_find(struct xy_connection *connection, uint64_t id,
 				 enum xy_flow_kind kind);
 int xy_target_topic(struct xy_connection *connection, uint64_t id, struct xy_topic *topic);
+/* NULL with errno: ENOENT, ENOMEM. */
 struct xy_target *xy_target_direct(struct xy_connection *connection, uint64_t endpoint);
 void xy_targets_free(struct xy_connection *connection);
 

@@ -33,6 +33,8 @@
 	X(SLOW_CONSUMERS, "slow_consumers") /* closed for making no progress */                   \
 	X(NO_RECEIVER, "no_receiver")       /* DATA that nobody subscribes to */                  \
 	X(OVERFLOW, "overflow_dropped")     /* frames dropped by a policy */                      \
+	X(NO_MEMORY, "no_memory_dropped")   /* frames that memory did not suffice for: told */    \
+	X(INPUT_WAITS, "no_memory_waits")   /* reads put off for want of memory */                \
 	X(GONE, "receiver_gone")            /* frames for a receiver that closed */               \
 	X(FLOWS, "flows_installed")                                                               \
 	X(FLOWS_REMOVED, "flows_removed")                                                         \

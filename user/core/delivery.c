@@ -72,7 +72,7 @@ static void delivery_hand_on(struct xy_worker *worker, struct xy_peer *sender,
 			     struct xy_delivery *delivery)
 {
 	struct xy_peer *peer = delivery->peer;
-	struct parcel *parcel;
+	struct parcel *parcel = delivery->parcel;
 
 	delivery_count(peer, delivery->chain.length, delivery->frames);
 	if (peer->worker == worker) {
@@ -81,11 +81,6 @@ static void delivery_hand_on(struct xy_worker *worker, struct xy_peer *sender,
 					    delivery->frames, delivery->policy);
 		else
 			delivery_lost(worker, peer, &delivery->chain, delivery->frames);
-		return;
-	}
-	parcel = calloc(1, sizeof(*parcel));
-	if (!parcel) {
-		delivery_lost(worker, peer, &delivery->chain, delivery->frames);
 		return;
 	}
 	parcel->task = (struct xy_task){.name = "deliver", .run = parcel_run};
@@ -99,10 +94,12 @@ static void delivery_hand_on(struct xy_worker *worker, struct xy_peer *sender,
 	xy_loop_post(peer->worker->loop, &parcel->task);
 }
 
-static struct xy_delivery *delivery_of(struct xy_deliveries *deliveries, struct xy_peer *peer,
+static struct xy_delivery *delivery_of(struct xy_worker *worker, struct xy_peer *peer,
 				       enum xy_delivery_policy policy)
 {
+	struct xy_deliveries *deliveries = &worker->deliveries;
 	struct xy_delivery *delivery;
+	struct parcel *parcel = NULL;
 
 	if (deliveries->count == deliveries->capacity) {
 		uint32_t capacity = deliveries->capacity ? deliveries->capacity * 2 : 16;
@@ -114,8 +111,14 @@ static struct xy_delivery *delivery_of(struct xy_deliveries *deliveries, struct 
 		deliveries->capacity = capacity;
 	}
 	assert(deliveries->list); /* has a capacity */
+	/* Now, while the sender can be told that it fails. */
+	if (peer->worker != worker) {
+		parcel = calloc(1, sizeof(*parcel));
+		if (!parcel)
+			return NULL;
+	}
 	delivery = &deliveries->list[deliveries->count++];
-	*delivery = (struct xy_delivery){.peer = peer, .policy = policy};
+	*delivery = (struct xy_delivery){.peer = peer, .policy = policy, .parcel = parcel};
 	deliveries->of_peer[peer->number] = deliveries->count;
 	return delivery;
 }
@@ -140,7 +143,7 @@ int xy_deliver(struct xy_worker *worker, struct xy_peer *receiver, enum xy_deliv
 	deliveries->shares++;
 	/* Another policy for the same receiver starts another share: order is that of the list. */
 	if (!delivery || delivery->policy != policy) {
-		delivery = delivery_of(deliveries, receiver, policy);
+		delivery = delivery_of(worker, receiver, policy);
 		if (!delivery)
 			return -ENOMEM;
 	}
@@ -164,8 +167,10 @@ void xy_deliver_flush(struct xy_worker *worker, struct xy_connection *sender)
 		bool direct = delivery->policy == XY_DELIVER_DIRECT;
 
 		deliveries->of_peer[peer->number] = 0;
-		if (!delivery->frames)
+		if (!delivery->frames) {
+			free(delivery->parcel);
 			continue;
+		}
 		delivery_hand_on(worker, sender->peer, delivery);
 		if (direct ? xy_peer_direct_full(peer)
 			   : delivery->policy == XY_DELIVER_BLOCK && xy_peer_crowded(peer))

@@ -35,6 +35,7 @@ struct xy_delivery {
 	struct xy_chain chain;
 	uint32_t frames;
 	enum xy_delivery_policy policy;
+	struct parcel *parcel; /* private: to carry it, when the receiver lives on another worker */
 };
 
 /* Of one turn. Arrays grow and stay. */

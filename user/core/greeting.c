@@ -142,7 +142,7 @@ static bool token_known(const struct xy_greetings *greetings, const char *given)
 /* A greeted socket on its way to a worker. Unbound: another one opens it when that is stuck. */
 struct handover {
 	struct xy_task task;
-	struct xy_peer *peer;
+	struct xy_request *farewell; /* names the peer */
 	int fd;
 	bool is_unix;
 };
@@ -151,29 +151,33 @@ static void handover_run(struct xy_task *task)
 {
 	struct handover *handover = xy_container_of(task, struct handover, task);
 	struct xy_worker *worker = xy_loop_context(xy_loop_here());
-	struct xy_worker *meant = handover->peer->worker;
+	struct xy_worker *meant = handover->farewell->peer->worker;
 
 	/* In this order: a connection under way always counts somewhere. */
 	atomic_fetch_add(&worker->load, 1);
 	atomic_fetch_sub(&meant->load, 1);
-	handover->peer->worker = worker;
-	xy_connection_open(worker, handover->peer, handover->fd, handover->is_unix);
+	handover->farewell->peer->worker = worker;
+	xy_connection_open(worker, handover->farewell, handover->fd, handover->is_unix);
 	free(handover);
 }
 
+/* A peer with all that it needs, by the request that will end it: so that nothing of it can be lost
+ * later for want of memory. */
 static int peer_make(const struct greeting *greeting, const struct xy_hello *hello,
-		     struct xy_peer **ret_peer)
+		     struct xy_request **ret_farewell)
 {
 	struct xy_core *core = greeting->greetings->core;
+	struct xy_request *farewell;
 	struct xy_peer *peer;
 	int error = xy_peer_new(core, hello->name, &peer);
 
 	if (error)
 		return error;
 	error = xy_random_id(&peer->endpoint);
-	if (error) {
+	farewell = error ? NULL : xy_request_farewell(peer);
+	if (!farewell) {
 		xy_peer_put(peer);
-		return error;
+		return error ? error : -ENOMEM;
 	}
 	peer->window = core->budget.window;
 	/* Without a slot left it works without a lane. */
@@ -183,7 +187,7 @@ static int peer_make(const struct greeting *greeting, const struct xy_hello *hel
 		xy_count(core, XY_COUNT_NO_SLOT, 1);
 	}
 	peer->worker = xy_worker_choose(core, NULL);
-	*ret_peer = peer;
+	*ret_farewell = farewell;
 	return 0;
 }
 
@@ -210,16 +214,13 @@ static int welcome_send(const struct greeting *greeting, const struct xy_peer *p
 }
 
 /* Gives back what peer_make() took; the slot goes through the router, like any other. */
-static void peer_unmake(struct xy_core *core, struct xy_peer *peer)
+static void peer_unmake(struct xy_core *core, struct xy_request *farewell)
 {
-	struct xy_request *request = xy_request_farewell(peer);
+	struct xy_peer *peer = farewell->peer;
 
 	if (peer->slot.generation)
 		xy_kernel_unclaim(core->kernel, peer->endpoint);
-	if (request)
-		xy_request_send(core->router, request);
-	else
-		peer->slot.generation = 0; /* out of memory: the slot is lost, nothing else */
+	xy_request_send(core->router, farewell);
 	xy_peer_put(peer);
 }
 
@@ -227,26 +228,33 @@ static void greet(struct greeting *greeting, const struct xy_hello *hello)
 {
 	struct xy_core *core = greeting->greetings->core;
 	struct handover *handover = calloc(1, sizeof(*handover));
-	struct xy_peer *peer = NULL;
+	struct xy_request *farewell = NULL;
+	struct xy_worker *worker;
+	int error;
 
-	if (!handover || peer_make(greeting, hello, &peer)) {
+	if (!handover || peer_make(greeting, hello, &farewell)) {
 		free(handover);
 		refuse(greeting, XY_E_OVERLOADED, "the proxy has no room for another connection");
 		return;
 	}
-	if (welcome_send(greeting, peer)) {
+	error = welcome_send(greeting, farewell->peer);
+	if (error) {
 		free(handover);
-		peer_unmake(core, peer);
-		greeting_close(greeting);
+		peer_unmake(core, farewell);
+		if (error == -ENOMEM)
+			refuse(greeting, XY_E_OVERLOADED, "the proxy is out of memory");
+		else
+			greeting_close(greeting);
 		return;
 	}
 	*handover = (struct handover){.task = {.name = "connection", .run = handover_run},
-				      .peer = peer,
+				      .farewell = farewell,
 				      .fd = greeting->watch.fd,
 				      .is_unix = greeting->is_unix};
-	atomic_fetch_add(&peer->worker->load, 1);
+	worker = farewell->peer->worker;
+	atomic_fetch_add(&worker->load, 1);
 	greeting_free(greeting);
-	xy_loop_post_unbound(peer->worker->loop, &handover->task);
+	xy_loop_post_unbound(worker->loop, &handover->task);
 }
 
 /* ---- HELLO
@@ -262,9 +270,11 @@ static void hello_done(struct greeting *greeting)
 {
 	struct xy_hello hello;
 	char why[XY_WHY_SIZE];
+	int error = xy_hello_decode(greeting->json, greeting->frame.length - XY_HEADER_SIZE, &hello,
+				    why);
 
-	if (xy_hello_decode(greeting->json, greeting->frame.length - XY_HEADER_SIZE, &hello, why))
-		refuse(greeting, XY_E_BAD_JSON, why);
+	if (error)
+		refuse(greeting, error == -ENOMEM ? XY_E_OVERLOADED : XY_E_BAD_JSON, why);
 	else if (!token_known(greeting->greetings, hello.token))
 		refuse(greeting, XY_E_UNAUTHORIZED, "this proxy asks for a token it knows");
 	else if (atomic_load(&greeting->greetings->core->draining))

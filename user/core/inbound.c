@@ -40,6 +40,15 @@ static void no_responders(struct xy_connection *connection, const struct xy_fram
 			      "nobody subscribes to this subject");
 }
 
+/* Nothing is lost in silence: the sender hears of the first of so many frames. */
+static void no_memory(struct xy_connection *connection, const struct xy_frame *frame,
+		      uint32_t frames)
+{
+	xy_count(connection->worker->core, XY_COUNT_NO_MEMORY, frames);
+	xy_error_send(connection, XY_E_OVERLOADED, frame,
+		      "out of memory: not all receivers get this message");
+}
+
 /* The member with the most room. */
 static const struct xy_receiver *group_best(const struct xy_deliveries *deliveries,
 					    const struct xy_group *group,
@@ -105,10 +114,16 @@ static struct xy_chosen *chosen_add(struct xy_target *target, const struct xy_pe
 static void run_deliver(struct xy_connection *connection, const struct run *run,
 			const struct xy_receiver *receiver)
 {
-	if (xy_deliver(connection->worker, receiver->peer,
-		       (enum xy_delivery_policy)receiver->overflow, &run->start, run->length,
-		       run->frames))
-		xy_count(connection->worker->core, XY_COUNT_OVERFLOW, run->frames);
+	struct xy_frame first;
+	uint8_t header[XY_HEADER_SIZE];
+
+	if (!xy_deliver(connection->worker, receiver->peer,
+			(enum xy_delivery_policy)receiver->overflow, &run->start, run->length,
+			run->frames))
+		return;
+	xy_cursor_peek(&run->start, header, sizeof(header));
+	xy_frame_decode(header, &first);
+	no_memory(connection, &first, run->frames);
 }
 
 /* Asks for a flow when this route could be one and was not asked for yet. */
@@ -233,6 +248,10 @@ static void data_direct(struct xy_connection *connection, const struct xy_frame 
 {
 	struct xy_target *target = xy_target_direct(connection, frame->target);
 
+	if (!target && errno == ENOMEM) {
+		no_memory(connection, frame, 1);
+		return;
+	}
 	if (!target) {
 		xy_error_send(connection, XY_E_UNKNOWN_ENDPOINT, frame, "no such endpoint here");
 		return;
@@ -249,7 +268,7 @@ static void data_direct(struct xy_connection *connection, const struct xy_frame 
 	target->refusing = false;
 	if (xy_deliver(connection->worker, target->peer, XY_DELIVER_DIRECT, cursor, frame->length,
 		       1))
-		xy_count(connection->worker->core, XY_COUNT_OVERFLOW, 1);
+		no_memory(connection, frame, 1);
 	flow_ask(connection, target, NULL);
 }
 
@@ -480,6 +499,12 @@ void xy_inbound_ready(struct xy_connection *connection)
 		    turn_is_over(connection))
 			break;
 		more = input_read(connection, &got);
+		if (more == -ENOMEM) {
+			xy_count(connection->worker->core, XY_COUNT_INPUT_WAITS, 1);
+			xy_connection_hold(connection, XY_HOLD_MEMORY);
+			xy_connection_retry(connection);
+			break;
+		}
 		if (more < 0) {
 			input_ended(connection, more);
 			return;

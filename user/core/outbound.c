@@ -18,7 +18,6 @@
 
 #define IOV_MAXIMUM 64
 #define SEND_BYTES  (256u << 10)
-#define RETRY_MS    5 /* between looks at a lane that has no room, or no memory */
 
 /* More than a client's send buffer and the proxy's receive buffer hold together. */
 #define UNPROVEN_HELD (8u << 20)
@@ -215,7 +214,11 @@ void xy_outbound_deliver(struct xy_connection *connection, struct xy_peer *sende
 	}
 	if (xy_pipe_append(connection->data, chain)) {
 		xy_chain_clear(chain, connection->worker->pool);
-		data_dropped(connection, bytes, frames);
+		data_gone(connection, bytes, frames);
+		xy_count(connection->worker->core, XY_COUNT_NO_MEMORY, frames);
+		/* The others may lose messages; a stream that may not ends here. */
+		connection->broken |= policy == XY_DELIVER_BLOCK || policy == XY_DELIVER_DIRECT;
+		xy_outbound_dirty(connection);
 		return;
 	}
 	xy_pipe_flush(connection->data);
@@ -373,9 +376,8 @@ static void outbound_lane(struct xy_connection *connection)
 	    xy_session_unproven(connection->peer->session) > connection->peer->window)
 		xy_proof_ask(connection);
 	/* Acks that ride on redirected DATA wake nobody here, so that a look by timer is needed. */
-	if (!done && connection->state < XY_CONNECTION_CLOSED &&
-	    !xy_timer_active(&connection->retry))
-		xy_timer_start(connection->worker->loop, &connection->retry, RETRY_MS);
+	if (!done)
+		xy_connection_retry(connection);
 }
 
 /* ---- to a socket -------------------------------------------------------------------------------
@@ -453,8 +455,7 @@ static int socket_send(struct xy_connection *connection, struct xy_pipe *pipe, s
 static void outbound_later(struct xy_connection *connection)
 {
 	connection->writing = false;
-	if (!xy_timer_active(&connection->retry))
-		xy_timer_start(connection->worker->loop, &connection->retry, RETRY_MS);
+	xy_connection_retry(connection);
 }
 
 static int outbound_socket(struct xy_connection *connection)

@@ -235,14 +235,17 @@ static void frame_subscribe(struct xy_connection *connection, const struct xy_fr
 	struct xy_subscribe subscribe;
 	struct xy_request *request;
 	const char *why;
+	int error;
 
 	if (length > sizeof(json)) {
 		xy_error_send(connection, XY_E_TOO_LARGE, frame, "over 4,096 bytes of JSON");
 		return;
 	}
 	xy_cursor_peek(payload, json, length);
-	if (xy_subscribe_decode(json, length, &subscribe, why_json)) {
-		xy_error_send(connection, XY_E_BAD_JSON, frame, why_json);
+	error = xy_subscribe_decode(json, length, &subscribe, why_json);
+	if (error) {
+		xy_error_send(connection, error == -ENOMEM ? XY_E_OVERLOADED : XY_E_BAD_JSON, frame,
+			      why_json);
 		return;
 	}
 	if (xy_pattern_check(subscribe.subject, strlen(subscribe.subject), &why)) {

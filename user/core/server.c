@@ -340,7 +340,8 @@ enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_se
 	signal(SIGPIPE, SIG_IGN);
 	server->core.started_ms = xy_clock_ms();
 	server->drain = (struct xy_timer){.name = "drain", .expired = drain_look};
-	if (limits_set(&server->core, options))
+	xy_json_watch_memory();
+	if (xy_rcu_start() || limits_set(&server->core, options))
 		goto err_free;
 	if (xy_acceptor_new(options->listen, options->listens, &server->acceptor, why,
 			    sizeof(why))) {

@@ -120,14 +120,15 @@ static void worker_add(struct xy_worker *worker, json_t *json)
 
 static json_t *kernel_path(const struct xy_core *core)
 {
-	const struct xy_kernel *kernel = core->kernel;
+	struct xy_kernel *kernel = core->kernel;
 
 	if (!kernel)
 		return json_pack("{s:b, s:s}", "active", 0, "reason", core->kernel_why);
-	return json_pack("{s:b, s:s, s:s, s:s?, s:s?, s:i, s:i}", "active", 1, "reason", "",
+	return json_pack("{s:b, s:s, s:s, s:s?, s:s?, s:i, s:i, s:i}", "active", 1, "reason", "",
 			 "cgroup", xy_kernel_cgroup(kernel), "pins", xy_kernel_pins(kernel),
 			 "pins_why", xy_kernel_pins_why(kernel), "slots",
-			 (int)xy_kernel_slots(kernel), "flows", (int)xy_kernel_flows(kernel));
+			 (int)xy_kernel_slots(kernel), "slots_free",
+			 (int)xy_kernel_slots_free(kernel), "flows", (int)xy_kernel_flows(kernel));
 }
 
 static json_t *core_of(const struct xy_core *core)

@@ -85,6 +85,7 @@ struct xy_target *xy_target_direct(struct xy_connection *connection, uint64_t en
 	struct xy_target *target = xy_target_find(connection, endpoint, XY_FLOW_DIRECT);
 	struct xy_peer *peer;
 
+	errno = ENOENT;
 	if (target && atomic_load_explicit(&target->peer->closed, memory_order_acquire)) {
 		connection->last_target = NULL;
 		target_free(xy_idmap_remove(&connection->targets, endpoint));
@@ -99,8 +100,10 @@ struct xy_target *xy_target_direct(struct xy_connection *connection, uint64_t en
 	if (connection->directs >= DIRECTS_MAX)
 		directs_forget(connection);
 	target = target_add(connection, endpoint, XY_FLOW_DIRECT);
-	if (!target)
+	if (!target) {
+		errno = ENOMEM;
 		return NULL;
+	}
 	xy_peer_get(peer);
 	target->peer = peer;
 	connection->directs++;

@@ -52,6 +52,7 @@ const char *xy_kernel_cgroup(const struct xy_kernel *kernel);
 const char *xy_kernel_pins(const struct xy_kernel *kernel);     /* NULL: lanes run unpinned … */
 const char *xy_kernel_pins_why(const struct xy_kernel *kernel); /* … and why */
 uint32_t xy_kernel_slots(const struct xy_kernel *kernel);
+uint32_t xy_kernel_slots_free(struct xy_kernel *kernel); /* of these, now; any thread */
 uint32_t xy_kernel_flows(const struct xy_kernel *kernel);
 const struct xy_control *xy_kernel_control(const struct xy_kernel *kernel); /* counters */
 

@@ -37,6 +37,16 @@ err:
 	return error;
 }
 
+uint32_t xy_kernel_slots_free(struct xy_kernel *kernel)
+{
+	uint32_t count;
+
+	pthread_mutex_lock(&kernel->slots.lock);
+	count = kernel->slots.count;
+	pthread_mutex_unlock(&kernel->slots.lock);
+	return count;
+}
+
 void xy_slots_close(struct xy_slots *slots)
 {
 	pthread_mutex_destroy(&slots->lock);

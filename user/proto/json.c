@@ -38,6 +38,16 @@ int xy_overflow_from_text(const char *text, enum xy_overflow *ret_overflow)
 	return -EINVAL;
 }
 
+static bool is_utf8(const char *text)
+{
+	size_t left = strlen(text), bytes = 1;
+	uint32_t character;
+
+	for (; left > 0 && bytes != 0; text += bytes, left -= bytes)
+		bytes = xy_utf8_decode(text, left, &character);
+	return bytes != 0;
+}
+
 /* Text for people, whatever bytes it came from: what is no UTF-8 becomes a question mark, and what
  * does not fit is cut between two characters. */
 static void text_clean(char *to, size_t size, const char *text)
@@ -73,13 +83,38 @@ __attribute__((format(printf, 2, 3))) static int refuse(char *why, const char *f
 	return -EBADMSG;
 }
 
+/* Whether an allocation of jansson failed in this thread: its parser calls that an error of syntax.
+ */
+static _Thread_local bool starved;
+
+static void *starving_malloc(size_t size)
+{
+	void *memory = malloc(size);
+
+	starved = starved || !memory;
+	return memory;
+}
+
+void xy_json_watch_memory(void)
+{
+	json_set_alloc_funcs(starving_malloc, free);
+}
+
 /* The object in the payload, or NULL with a sentence in why. jansson refuses invalid UTF-8, \u0000
  * and what nests deeper than 2048 levels; of a member given twice no two readers take the same. */
-static json_t *object_parse(const void *data, size_t length, char *why)
+static json_t *object_parse(const void *data, size_t length, char *why, int *ret_error)
 {
 	json_error_t error;
-	json_t *object = json_loadb(data, length, JSON_REJECT_DUPLICATES, &error);
+	json_t *object;
 
+	starved = false;
+	object = json_loadb(data, length, JSON_REJECT_DUPLICATES, &error);
+	*ret_error = -EBADMSG;
+	if (object == NULL && starved) {
+		*ret_error = -ENOMEM;
+		refuse(why, "out of memory");
+		return NULL;
+	}
 	if (object == NULL) {
 		/* jansson's own text quotes the payload; the position tells as much. */
 		refuse(why, "not a JSON text: error at byte %d", error.position);
@@ -158,11 +193,11 @@ static int member_endpoint(const json_t *object, uint64_t *to, char *why)
 int xy_hello_decode(const void *data, size_t length, struct xy_hello *ret, char why[XY_WHY_SIZE])
 {
 	struct xy_hello hello = {0};
-	json_t *object = object_parse(data, length, why);
 	int r;
+	json_t *object = object_parse(data, length, why, &r);
 
 	if (object == NULL)
-		return -EBADMSG;
+		return r;
 	r = member_string(object, "name", true, hello.name, sizeof(hello.name), why);
 	if (r == 0)
 		r = member_string(object, "token", false, hello.token, sizeof(hello.token), why);
@@ -182,11 +217,11 @@ int xy_welcome_decode(const void *data, size_t length, struct xy_welcome *ret,
 {
 	struct xy_welcome welcome = {0};
 	int64_t max_frame = 0, max_message = 0, window = 0, heartbeat_ms = 0;
-	json_t *object = object_parse(data, length, why);
 	int r;
+	json_t *object = object_parse(data, length, why, &r);
 
 	if (object == NULL)
-		return -EBADMSG;
+		return r;
 	r = member_endpoint(object, &welcome.endpoint, why);
 	if (r == 0)
 		r = member_string(object, "server", true, welcome.server, sizeof(welcome.server),
@@ -222,11 +257,11 @@ int xy_subscribe_decode(const void *data, size_t length, struct xy_subscribe *re
 	struct xy_subscribe subscribe = {.overflow = XY_OVERFLOW_BLOCK, .echo = true};
 	char overflow[XY_NAME_MAX + 1] = "block";
 	int64_t stall_ms = XY_STALL_MS_DEFAULT;
-	json_t *object = object_parse(data, length, why);
 	int r;
+	json_t *object = object_parse(data, length, why, &r);
 
 	if (object == NULL)
-		return -EBADMSG;
+		return r;
 	r = member_string(object, "subject", true, subscribe.subject, sizeof(subscribe.subject),
 			  why);
 	if (r == 0)
@@ -253,12 +288,12 @@ int xy_error_decode(const void *data, size_t length, struct xy_error_info *ret,
 		    char why[XY_WHY_SIZE])
 {
 	struct xy_error_info info = {0};
-	json_t *object = object_parse(data, length, why);
-	const json_t *message;
 	int r;
+	json_t *object = object_parse(data, length, why, &r);
+	const json_t *message;
 
 	if (object == NULL)
-		return -EBADMSG;
+		return r;
 	r = member_string(object, "code", true, info.code, sizeof(info.code), why);
 	message = json_object_get(object, "message");
 	if (r == 0 && !json_is_string(message))
@@ -299,7 +334,7 @@ static void add_string(json_t *object, const char *name, const char *text, int *
 
 	/* The one cause besides memory: text that is no UTF-8, which no caller may pass. */
 	if (value == NULL && *r == 0)
-		*r = -EINVAL;
+		*r = is_utf8(text) ? -ENOMEM : -EINVAL;
 	add(object, name, value, r);
 }
 
@@ -370,8 +405,17 @@ ssize_t xy_error_encode(enum xy_error error, const char *message, void *buffer, 
 	json_t *object = json_object();
 	int r = object != NULL ? 0 : -ENOMEM;
 
+	ssize_t length;
+
 	text_clean(clean, sizeof(clean), message);
 	add_string(object, "code", xy_error_text(error), &r);
 	add_string(object, "message", clean, &r);
-	return object_end(object, r, buffer, size);
+	length = object_end(object, r, buffer, size);
+	if (length == -ENOMEM) { /* even then it must be said; a code needs no escapes */
+		length = snprintf(buffer, size, "{\"code\":\"%s\",\"message\":\"out of memory\"}",
+				  xy_error_text(error));
+		if ((size_t)length >= size)
+			length = -ENOSPC;
+	}
+	return length;
 }

@@ -64,6 +64,11 @@ struct xy_error_info {
 	char message[256]; /* cut when longer */
 };
 
+/* The whole process's jansson: decoders tell -ENOMEM from -EBADMSG from now on. For a program, not
+ * for a library in somebody else's; before threads start. */
+void xy_json_watch_memory(void);
+
+/* -EBADMSG with a sentence in why; -ENOMEM, if it is watched. */
 int xy_hello_decode(const void *data, size_t length, struct xy_hello *ret, char why[XY_WHY_SIZE]);
 int xy_welcome_decode(const void *data, size_t length, struct xy_welcome *ret,
 		      char why[XY_WHY_SIZE]);
@@ -75,7 +80,8 @@ int xy_error_decode(const void *data, size_t length, struct xy_error_info *ret,
 ssize_t xy_hello_encode(const struct xy_hello *hello, void *buffer, size_t size);
 ssize_t xy_welcome_encode(const struct xy_welcome *welcome, void *buffer, size_t size);
 ssize_t xy_subscribe_encode(const struct xy_subscribe *subscribe, void *buffer, size_t size);
-/* message: any bytes; what is not UTF-8 becomes `?`, what is too long for xy_error_info is cut. */
+/* message: any bytes; what is not UTF-8 becomes `?`, what is too long for xy_error_info is cut.
+ * Out of memory it says so instead of the message. */
 ssize_t xy_error_encode(enum xy_error error, const char *message, void *buffer, size_t size);
 
 #endif

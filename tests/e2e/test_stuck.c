@@ -248,6 +248,44 @@ static void test_connections_of_a_stuck_loop_lose_nothing(void **state)
 		await_lane(proxy, publisher, to_free, &sent_free, subscriber);
 }
 
+/* Policies act on the receiver's loop; what is posted there meanwhile is bounded nevertheless. */
+static void test_what_waits_for_a_stuck_loop_is_bounded(void **state)
+{
+	enum { FLOOD = 24 << 20, SIZE = 16000, BOUND = 8 << 20 };
+	static const char payload[SIZE];
+	struct proxy *proxy = *state;
+	struct raw *held = open_on(proxy, STUCK), *publisher = open_on(proxy, FREE);
+	struct raw *subscriber = open_on(proxy, FREE);
+	uint64_t topic, dropped = status_counter(proxy, "overflow_dropped"), last = 0, sequence;
+	json_t *status;
+
+	raw_subscribe(held, "{\"subject\":\"stuck.flood\",\"overflow\":\"drop-newest\"}");
+	raw_subscribe(subscriber, "{\"subject\":\"stuck.flood\"}");
+	topic = raw_declare(publisher, "stuck.flood");
+	stop(proxy, 1, STUCK);
+	for (sequence = 1; sequence * SIZE < FLOOD; sequence++) {
+		struct xy_frame data = raw_header(publisher, XY_DATA);
+
+		data.target = topic;
+		data.sequence = sequence;
+		raw_send_frame(publisher, data, payload, SIZE);
+		assert_int_equal(raw_expect_data(subscriber)->header.sequence, sequence);
+	}
+	await_stuck(proxy, STUCK, true);
+	status = status_take(proxy);
+	assert_true(status_number(status, "pool_bytes") < BOUND);
+	json_decref(status);
+	assert_int_not_equal(status_counter(proxy, "overflow_dropped"), dropped);
+	go(1);
+	raw_publish(publisher, topic, sequence, "the last");
+	do {
+		const struct raw_frame *data = raw_expect_data(held);
+
+		assert_true(data->header.sequence > last);
+		last = data->header.sequence;
+	} while (last < sequence && last * SIZE < BOUND / 4);
+}
+
 int main(void)
 {
 	static const char *const arguments[] = {"--loops", "2", NULL};
@@ -257,6 +295,7 @@ int main(void)
 		cmocka_unit_test_teardown(
 			test_what_all_loops_leave_undone_waits_for_the_first_that_moves, teardown),
 		cmocka_unit_test_teardown(test_connections_of_a_stuck_loop_lose_nothing, teardown),
+		cmocka_unit_test_teardown(test_what_waits_for_a_stuck_loop_is_bounded, teardown),
 	};
 
 	return proxy_run_both(tests, arguments);

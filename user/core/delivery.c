@@ -9,6 +9,9 @@
 #include "core/worker.h"
 #include "kernel/session.h"
 
+/* Bytes posted to or held for a receiver of another loop that may lose messages. */
+#define POSTED_MAX (4 * XY_BUFFER_PAUSE)
+
 /* A share on its way to another worker. Bound to that loop: it must not be given to another. */
 struct parcel {
 	struct xy_task task;
@@ -68,12 +71,33 @@ static void parcel_run(struct xy_task *task)
 	free(parcel);
 }
 
+/* Policies act when the receiver's own loop takes the frames. While that is stuck, or slower than
+ * the senders, what is on its way is bounded here: newer frames go, whatever the policy, but for
+ * those that brake their senders. */
+static bool too_much_posted(const struct xy_worker *worker, const struct xy_delivery *delivery)
+{
+	return delivery->peer->worker != worker && delivery->policy != XY_DELIVER_BLOCK &&
+	       delivery->policy != XY_DELIVER_DIRECT &&
+	       atomic_load_explicit(&delivery->peer->pending, memory_order_relaxed) >= POSTED_MAX;
+}
+
+static void delivery_drop(struct xy_worker *worker, struct xy_delivery *delivery)
+{
+	xy_count(worker->core, XY_COUNT_OVERFLOW, delivery->frames);
+	xy_chain_clear(&delivery->chain, worker->pool);
+	free(delivery->parcel);
+}
+
 static void delivery_hand_on(struct xy_worker *worker, struct xy_peer *sender,
 			     struct xy_delivery *delivery)
 {
 	struct xy_peer *peer = delivery->peer;
 	struct parcel *parcel = delivery->parcel;
 
+	if (too_much_posted(worker, delivery)) {
+		delivery_drop(worker, delivery);
+		return;
+	}
 	delivery_count(peer, delivery->chain.length, delivery->frames);
 	if (peer->worker == worker) {
 		if (peer->connection)

@@ -29,14 +29,22 @@ static bool library_find(char library[PATH_MAX])
 	return access(library, R_OK) == 0;
 }
 
-struct faults *faults_begin(void)
+static bool has_allocator_of_its_own(void)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	return NULL;
+	return true;
 #else
+	return false;
+#endif
+}
+
+struct faults *faults_begin(void)
+{
 	static struct faults *faults;
 	char library[PATH_MAX];
 
+	if (has_allocator_of_its_own())
+		return NULL;
 	if (!library_find(library))
 		fail_msg("%s is not there", library);
 	if (faults == NULL) {
@@ -52,7 +60,6 @@ struct faults *faults_begin(void)
 	setenv("LD_PRELOAD", library, 1);
 	setenv(FAULTS_VARIABLE, path, 1);
 	return faults;
-#endif
 }
 
 void faults_end(void)

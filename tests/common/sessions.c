@@ -12,19 +12,27 @@ struct sessions {
 	uint32_t count;
 };
 
+static int map_open(const struct proxy *proxy, const char *name)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/fs/bpf/xylem/%s/%s", proxy_instance(proxy), name);
+	fd = bpf_obj_get(path);
+	assert_true(fd >= 0);
+	return fd;
+}
+
 struct sessions *sessions_open(const struct proxy *proxy)
 {
 	struct bpf_map_info info = {0};
 	uint32_t length = sizeof(info);
 	struct sessions *sessions;
-	char path[128];
 	int fd;
 
 	if (proxy_kernel_path(proxy) == KERNEL_PATH_OFF)
 		return NULL;
-	snprintf(path, sizeof(path), "/sys/fs/bpf/xylem/%s/sessions", proxy_instance(proxy));
-	fd = bpf_obj_get(path);
-	assert_true(fd >= 0);
+	fd = map_open(proxy, "sessions");
 	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &length), 0);
 	assert_int_equal(info.value_size, sizeof(struct xy_session));
 	sessions = calloc(1, sizeof(*sessions));
@@ -67,5 +75,20 @@ unsigned sessions_used(const struct sessions *sessions)
 	for (uint32_t s = 0; sessions != NULL && s < sessions->count; s++)
 		used += __atomic_load_n(&sessions->session[s].state, __ATOMIC_RELAXED) !=
 			XY_SESSION_FREE;
+	return used;
+}
+
+unsigned flows_used(const struct proxy *proxy)
+{
+	struct xy_flow_key key, *before = NULL;
+	unsigned used = 0;
+	int fd;
+
+	if (proxy_kernel_path(proxy) == KERNEL_PATH_OFF)
+		return 0;
+	fd = map_open(proxy, "flows");
+	for (; bpf_map_get_next_key(fd, before, &key) == 0; before = &key)
+		used++;
+	close(fd);
 	return used;
 }

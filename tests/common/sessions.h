@@ -23,6 +23,9 @@ const struct xy_session *sessions_of(const struct sessions *sessions, uint64_t e
 /* How many slots are in use. */
 unsigned sessions_used(const struct sessions *sessions);
 
+/* Flows that are installed; 0 without the kernel path. */
+unsigned flows_used(const struct proxy *proxy);
+
 /* DATA frames passed to the proxy, whatever for. Any thread. */
 static inline uint64_t session_passed(const struct xy_session *session)
 {

@@ -222,12 +222,19 @@ static bool scan(struct xy_client *client)
 	return true;
 }
 
+/* Bytes that are read at once, and between acks. Of a member of a group little: what it has taken
+ * in no other member can do for it, and what it has not acked speaks against it. */
+static size_t stride(const struct xy_client *client)
+{
+	return client->grouped ? client->window / 32 : client->window / 4;
+}
+
 /* The proxy's credit comes back by acks. Every frame carries one; an ACK of its own is needed only
  * when nothing else is about to go. */
 static void ack(struct xy_client *client)
 {
 	if (client->state >= XY_CLIENT_SYNCING && client->window > 0 &&
-	    client->consumed - client->acked >= client->window / 4 && client->control.tail == 0)
+	    client->consumed - client->acked >= stride(client) && client->control.tail == 0)
 		xy_client_control(client, XY_ACK, 0, 0, NULL, 0);
 }
 
@@ -259,6 +266,8 @@ static int receive(struct xy_client *client, int flags)
 		return -EAGAIN;
 	tail = in->tail;
 	room = client->block_size - tail->end;
+	if (client->grouped)
+		room = xy_min(room, stride(client));
 	got = recv(client->fd, tail->data + tail->end, room, flags);
 	client->looked = true;
 	client->stats.reads++;

@@ -221,6 +221,7 @@ struct xy_client {
 	struct xy_address address[XY_ADDRESSES_MAX]; /* of the attempt */
 	int addresses, address_next;
 	bool was_ready, told_connected, lane, said_goodbye;
+	bool grouped;        /* has subscribed in a group */
 	bool parting;        /* the proxy has said GOODBYE; until SYNCED */
 	unsigned connection; /* counts connections that ended */
 	uint64_t due_ns;     /* end of the attempt, or of the back-off */

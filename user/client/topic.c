@@ -224,6 +224,7 @@ static int subscription_wish(struct xy_client *client, const char *pattern,
 		if (*options->group == '\0' || strlen(options->group) > XY_NAME_MAX)
 			return xy_client_fail(client, -EINVAL, "group: 1 to %d bytes", XY_NAME_MAX);
 		memcpy(wish.group, options->group, strlen(options->group) + 1);
+		client->grouped = true;
 	}
 	if (options->overflow != NULL &&
 	    xy_overflow_from_text(options->overflow, &wish.overflow) != 0)

@@ -137,6 +137,7 @@ struct xy_connection {
 
 	struct xy_cost cost;
 
+	uint64_t acked; /* without a lane; 0 = it does not ack, which is allowed */
 	uint64_t frames_in, bytes_in, frames_out, bytes_out, dropped;
 	uint32_t topics, subscriptions;
 };
@@ -182,7 +183,9 @@ void xy_error_send(struct xy_connection *connection, enum xy_error error,
 void xy_outbound_deliver(struct xy_connection *connection, struct xy_peer *sender,
 			 struct xy_chain *chain, uint32_t frames, enum xy_delivery_policy policy);
 void xy_outbound_binding(struct xy_connection *connection); /* one was just sent */
-void xy_outbound_dirty(struct xy_connection *connection);   /* to be sent at the end of the turn */
+/* Without a lane: after something was sent, or acked. */
+void xy_outbound_unread(struct xy_connection *connection);
+void xy_outbound_dirty(struct xy_connection *connection); /* to be sent at the end of the turn */
 void xy_outbound_send(struct xy_connection *connection);
 void xy_outbound_drop(struct xy_connection *connection); /* everything, counted */
 bool xy_outbound_empty(const struct xy_connection *connection);

@@ -350,6 +350,11 @@ static void frame_other(struct xy_connection *connection, const struct xy_frame 
 /* The client consumed something: its own frames may go on, and those who wait for it. */
 static void acked(struct xy_connection *connection, uint64_t ack)
 {
+	if (!connection->lane) {
+		connection->acked = ack;
+		xy_outbound_unread(connection);
+		return;
+	}
 	xy_session_ack(connection->peer->session, ack);
 	if (!xy_outbound_empty(connection))
 		xy_outbound_dirty(connection);
@@ -417,7 +422,7 @@ static size_t frames_take(struct xy_connection *connection, const struct xy_view
 	run_end(connection, &run, &frame);
 	xy_deliver_flush(connection->worker, connection);
 	xy_brake_handed(connection, data);
-	if (connection->lane && ack && connection->state < XY_CONNECTION_LINGER)
+	if (ack && connection->state < XY_CONNECTION_LINGER)
 		acked(connection, ack);
 	return cursor.position;
 }

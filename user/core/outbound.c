@@ -411,6 +411,15 @@ static uint32_t frame_rest(const struct xy_view *view, uint32_t partial, size_t 
 	return (uint32_t)(end - sent);
 }
 
+void xy_outbound_unread(struct xy_connection *connection)
+{
+	/* An ack beyond what was sent says nothing. */
+	if (connection->acked && connection->acked <= connection->bytes_out)
+		atomic_store_explicit(&connection->peer->unread,
+				      connection->bytes_out - connection->acked,
+				      memory_order_relaxed);
+}
+
 /* Sends up to `bytes` from one pipe. 1 = all of it, 0 = the socket is full, -errno. */
 static int socket_send(struct xy_connection *connection, struct xy_pipe *pipe, size_t bytes)
 {
@@ -443,6 +452,7 @@ static int socket_send(struct xy_connection *connection, struct xy_pipe *pipe, s
 	xy_pipe_advance(pipe, (size_t)sent, (size_t)sent);
 	connection->frames_out += frames;
 	connection->bytes_out += (size_t)sent;
+	xy_outbound_unread(connection);
 	if (data)
 		data_left(connection, (size_t)sent, frames);
 	else

@@ -137,10 +137,10 @@ uint64_t xy_peer_pending(const struct xy_peer *peer)
 uint64_t xy_peer_room(const struct xy_peer *peer)
 {
 	uint64_t pending = atomic_load_explicit(&peer->pending, memory_order_relaxed);
-	uint64_t limit = peer->session ? peer->window : XY_BUFFER_PAUSE;
-	uint64_t used = pending + xy_peer_outstanding(peer);
+	uint64_t unread = peer->session ? xy_session_outstanding(peer->session)
+					: atomic_load_explicit(&peer->unread, memory_order_relaxed);
 
-	return used < limit ? limit - used : 0;
+	return pending + unread < peer->window ? peer->window - pending - unread : 0;
 }
 
 bool xy_peer_crowded(const struct xy_peer *peer)

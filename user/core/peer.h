@@ -45,6 +45,8 @@ struct xy_peer {
 	_Atomic(uint64_t) pending; /* bytes of DATA posted to or held for it; added by any worker */
 	_Atomic(uint64_t)
 		given; /* by the worker: bytes of DATA given to TCP or dropped; progress */
+	_Atomic(uint64_t)
+		unread; /* by the worker, of one without a lane that acks: bytes sent, not acked */
 	_Atomic(uint64_t) waiting;  /* workers (bits) with publishers that wait for room here */
 	_Atomic(uint32_t) stall_ms; /* by the router: the longest of its subscriptions' */
 	_Atomic(uint32_t) bindings; /* posted by the router, not yet in the control pipe: DATA waits
@@ -88,7 +90,8 @@ uint64_t
 xy_peer_outstanding(const struct xy_peer *peer); /* bytes redirected, not acked; 0 without a lane */
 uint64_t xy_peer_progress(const struct xy_peer *peer); /* grows when the receiver consumes */
 uint64_t xy_peer_pending(const struct xy_peer *peer);  /* bytes held for it; 0 once it is closed */
-uint64_t xy_peer_room(const struct xy_peer *peer);     /* bytes; to choose a group's member */
+/* Bytes, to choose a group's member by: of a window, without what is held for it or unread. */
+uint64_t xy_peer_room(const struct xy_peer *peer);
 /* Whether a publisher that feeds it should pause / may go on after having paused at `progress`. */
 bool xy_peer_crowded(const struct xy_peer *peer);
 bool xy_peer_direct_full(const struct xy_peer *peer); /* DIRECT may fill half of the buffer */

@@ -102,8 +102,11 @@ verdict() {
 	make BUILD="$BUILD" FLAVOUR="$flavour" "$build/xylem" "${targets[@]}" >>"$copy.log" 2>&1 ||
 		{ echo "does not build" && return; }
 	CHAOS_STOP=1 XYLEM=$copy/$build/xylem XY_BUILD=$copy/$build XY_TEST_FILTER=$function CMOCKA_MESSAGE_OUTPUT=TAP \
-		timeout -k 5 "${MUTANT_TIMEOUT:-120}" "${command[@]}" >"$copy.tap" 2>>"$copy.log" </dev/null ||
-		status=$?
+		timeout -k 5 "${MUTANT_TIMEOUT:-120}" "${command[@]}" >"$copy.tap" 2>>"$copy.log" </dev/null &
+	# timeout has a process group of its own, which a terminal's ^C does not reach.
+	# shellcheck disable=SC2064 # this very process, whatever runs later
+	trap "kill $! 2>/dev/null" TERM
+	wait $! 2>/dev/null || status=$?
 	if [[ $status != 0 ]]; then
 		echo red
 	elif grep -qE '^ok |^0 corrupt' "$copy.tap"; then

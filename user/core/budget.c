@@ -204,10 +204,9 @@ static void timer_expired(struct xy_timer *timer)
 	struct xy_budget *budget = xy_container_of(timer, struct xy_budget, timer);
 
 	/* A worker that is held up must not hold up the decision. */
-	if (atomic_load_explicit(&budget->looking, memory_order_relaxed))
-		decide(budget->core);
-	else if (is_wide(budget->core) || xy_budget_pressed(budget) ||
-		 xy_budget_used(budget) >= budget->bytes / 4)
+	if (!atomic_load_explicit(&budget->looking, memory_order_relaxed) &&
+	    (is_wide(budget->core) || xy_budget_pressed(budget) ||
+	     xy_budget_used(budget) >= budget->bytes / 4))
 		round_begin(budget);
 	else
 		decide(budget->core);

@@ -22,28 +22,22 @@ static __always_inline __u64 zero_after(__u64 value)
 
 /*
  * Copies the flow of a key. A look-up may show an element that is recycled for another key, before
- * or while it is read (K23); what repeats the key and is found again unchanged is the key's own.
+ * or while it is read (K23); what repeats the key, and whose words belong together, is the key's
+ * own.
  */
 static __always_inline enum xy_reason flow_get(const struct xy_flow_key *key,
 					       struct xy_flow *ret_flow)
 {
-	const volatile __u64 *word;
-	__u64 *copy = (__u64 *)ret_flow, changed = 0;
+	const volatile __u64 *word = bpf_map_lookup_elem(&flows, key);
+	__u64 *copy = (__u64 *)ret_flow;
 
-	word = bpf_map_lookup_elem(&flows, key);
 	if (!word)
 		return XY_REASON_NO_FLOW;
 #pragma unroll
-	for (__u32 i = 0; i < sizeof(*ret_flow) / sizeof(*copy); i++)
+	for (__u32 i = 0; i < XY_FLOW_WORDS; i++)
 		copy[i] = word[i];
-	word = bpf_map_lookup_elem(&flows, key);
-	if (!word)
-		return XY_REASON_FLOW_RACE;
-#pragma unroll
-	for (__u32 i = 0; i < sizeof(*ret_flow) / sizeof(*copy); i++)
-		changed |= copy[i] ^ word[i];
-	if (changed || ret_flow->key.target != key->target || ret_flow->key.slot != key->slot ||
-	    ret_flow->key.kind != key->kind)
+	if (xy_flow_check(copy) != ret_flow->check || ret_flow->key.target != key->target ||
+	    ret_flow->key.slot != key->slot || ret_flow->key.kind != key->kind)
 		return XY_REASON_FLOW_RACE;
 	return REDIRECT;
 }

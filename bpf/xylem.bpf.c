@@ -148,7 +148,7 @@ static __always_inline enum xy_reason judge(struct sk_msg_md *msg, const struct 
 		return reason;
 	if (flow.generation != lane->generation)
 		return XY_REASON_NO_FLOW;
-	if (flow.members > 1 && walk->findings & WALK_FRAGMENTED)
+	if (flow.group && walk->findings & WALK_FRAGMENTED)
 		return XY_REASON_GROUP_FRAGMENT;
 	reason = receiver_choose(&flow, lane->slot, msg->size, zero, &receiver_lane);
 	if (reason != REDIRECT)

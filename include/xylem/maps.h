@@ -126,11 +126,29 @@ struct xy_flow_member {
 struct xy_flow {
 	struct xy_flow_key key; /* again: hash elements are recycled at once (K23) */
 	__u32 generation;       /* of the sender's slot */
-	__u32 members;          /* 1 = a single receiver; 2 … XY_GROUP_MAX = a queue group */
+	__u16 members;          /* 1 … XY_GROUP_MAX; more than one only of a queue group */
+	__u16 group;            /* 1: a queue group, even of one: others may join it */
 	struct xy_flow_member member[XY_GROUP_MAX];
+	__u64 check; /* xy_flow_check() of all before it */
 };
 _Static_assert(sizeof(struct xy_flow_key) == 16, "flow key: size");
-_Static_assert(sizeof(struct xy_flow) == 88, "flow: size");
+_Static_assert(sizeof(struct xy_flow) == 96, "flow: size");
+
+#define XY_FLOW_WORDS (sizeof(struct xy_flow) / sizeof(__u64))
+
+/* Of a flow as words. Not linear, so that words of two flows that were read while one replaced the
+ * other do not pass for a flow (K23). */
+static inline __attribute__((always_inline)) __u64 xy_flow_check(const __u64 word[XY_FLOW_WORDS])
+{
+	__u64 check = XY_FLOW_WORDS;
+
+#pragma GCC unroll 16
+	for (unsigned int i = 0; i < XY_FLOW_WORDS - 1; i++) {
+		check = (check ^ word[i]) * 0x9e3779b97f4a7c15ull;
+		check ^= check >> 32;
+	}
+	return check;
+}
 
 /* claims: HASH by endpoint id. The one-time right of a socket to become the lane of a slot. */
 struct xy_claim {

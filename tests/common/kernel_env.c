@@ -353,7 +353,8 @@ void flow_put(struct env *env, const struct client *from, uint64_t target,
 {
 	struct xy_flow flow = {.key = flow_key(from, target),
 			       .generation = from->slot.generation,
-			       .members = count};
+			       .members = (uint16_t)count,
+			       .group = count > 1};
 
 	for (uint32_t i = 0; i < count; i++)
 		flow.member[i] =

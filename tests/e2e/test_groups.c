@@ -114,12 +114,41 @@ static void test_fragments_stay_together_when_groups_share_a_member(void **state
 	fragments_over_two_groups(*state, "groups.shared", true);
 }
 
+/* Whoever got the first fragment gets the rest, also if it was the only member then. */
+static void test_who_joins_between_fragments_gets_none_of_them(void **state)
+{
+	struct raw *publisher = raw_open(*state), *first = raw_open(*state), *second;
+	const char *member = "{\"subject\":\"groups.joined\",\"group\":\"g\"}";
+	struct xy_frame data = raw_header(publisher, XY_DATA);
+
+	raw_subscribe(first, member);
+	data.target = raw_declare(publisher, "groups.joined");
+	data.sequence = 1;
+	raw_send_frame(publisher, data, "whole", 5);
+	raw_expect_text(first, "whole");
+	raw_sync(publisher); /* its flow has been decided about */
+
+	data.sequence = 2;
+	data.fragments = FRAGMENTS;
+	raw_send_frame(publisher, data, "piece", 5);
+	raw_expect_text(first, "piece");
+	second = raw_open(*state);
+	raw_subscribe(second, member);
+	for (data.fragment = 1; data.fragment < FRAGMENTS; data.fragment++) {
+		raw_send_frame(publisher, data, "piece", 5);
+		raw_expect_text(first, "piece");
+		assert_int_equal(first->frame.header.fragment, data.fragment);
+	}
+	raw_expect_fence(second, publisher);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		proxy_test(test_a_member_of_two_groups_gets_each_message_once),
 		proxy_test(test_fragments_stay_together_in_each_of_two_groups),
 		proxy_test(test_fragments_stay_together_when_groups_share_a_member),
+		proxy_test(test_who_joins_between_fragments_gets_none_of_them),
 	};
 
 	return proxy_run_both(tests, NULL);

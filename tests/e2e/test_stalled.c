@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "common/proxy.h"
 #include "common/raw.h"
@@ -27,8 +28,10 @@ static struct trio trio_open(struct proxy *proxy, const char *overflow)
 			    .healthy = raw_open(proxy),
 			    .stalled = raw_open(proxy),
 			    .publisher = raw_open(proxy)};
+	const int buffer = SIZE * BATCH; /* or the kernel lets it grow as long as nobody reads */
 	char json[128];
 
+	setsockopt(trio.stalled->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
 	raw_subscribe_to(trio.healthy, "stalled.neighbour");
 	snprintf(json, sizeof(json), "{\"subject\":\"stalled.*\",\"overflow\":\"%s\"}", overflow);
 	raw_subscribe(trio.stalled, json);

@@ -275,19 +275,31 @@ static void to_itself(struct world *world)
 	add(world, FRAME(.target = OTHER, .payload = 10));
 }
 
-/* What a look-up shows when its element was recycled for another key (K23). */
+/* What a look-up shows when its element was recycled for another key (K23) … */
 static void value_of_other_key(struct world *world)
 {
-	struct xy_flow_key key = flow_key(&world->publisher, OTHER);
-	struct xy_flow flow = {
-		.key = flow_key(&world->publisher, TOPIC),
-		.generation = world->publisher.slot.generation,
-		.members = 1,
-		.member[0] = {world->subscriber.slot.slot, world->subscriber.slot.generation}};
+	struct xy_flow_key key = flow_key(&world->publisher, TOPIC), other = key;
+	struct xy_flow flow;
 
-	assert_int_equal(bpf_map_update_elem(world->env->kernel->flows_fd, &key, &flow, BPF_ANY),
+	other.target = OTHER;
+	assert_int_equal(bpf_map_lookup_elem(world->env->kernel->flows_fd, &key, &flow), 0);
+	assert_int_equal(bpf_map_update_elem(world->env->kernel->flows_fd, &other, &flow, BPF_ANY),
 			 0);
 	add(world, FRAME(.target = OTHER, .payload = 10));
+}
+
+/* … or while it was being read: the key of one flow, the receiver of another. */
+static void value_of_two_flows(struct world *world)
+{
+	struct xy_flow_key key = flow_key(&world->publisher, TOPIC);
+	struct xy_flow flow;
+
+	assert_int_equal(bpf_map_lookup_elem(world->env->kernel->flows_fd, &key, &flow), 0);
+	flow.member[0] =
+		(struct xy_flow_member){world->second.slot.slot, world->second.slot.generation};
+	assert_int_equal(bpf_map_update_elem(world->env->kernel->flows_fd, &key, &flow, BPF_ANY),
+			 0);
+	add(world, FRAME(.payload = 10));
 }
 
 static void receiver_retired(struct world *world)
@@ -353,6 +365,20 @@ static void fragment_to_group(struct world *world)
 	add(world, FRAME(.target = OTHER, .sequence = 1, .fragments = 2, .payload = 10));
 }
 
+/* Others may join it between two fragments. */
+static void fragment_to_group_of_one(struct world *world)
+{
+	struct xy_flow flow = {
+		.key = flow_key(&world->publisher, OTHER),
+		.generation = world->publisher.slot.generation,
+		.members = 1,
+		.group = 1,
+		.member[0] = {world->subscriber.slot.slot, world->subscriber.slot.generation}};
+
+	assert_int_equal(xy_kernel_flow_put(world->env->kernel, &flow), 0);
+	add(world, FRAME(.target = OTHER, .sequence = 1, .fragments = 2, .payload = 10));
+}
+
 static void group_without_room(struct world *world)
 {
 	const struct client *members[] = {&world->subscriber, &world->second};
@@ -413,6 +439,7 @@ static const struct row {
 	{"flow of an old generation", flow_of_old_generation, XY_REASON_NO_FLOW, 1},
 	{"flow to the sender", to_itself, XY_REASON_NO_FLOW, 1},
 	{"flow that repeats another key", value_of_other_key, XY_REASON_FLOW_RACE, 1},
+	{"flow with the receiver of another", value_of_two_flows, XY_REASON_FLOW_RACE, 1},
 	{"receiver retired", receiver_retired, XY_REASON_RECEIVER_GONE, 1},
 	{"receiver not live", receiver_not_live, XY_REASON_RECEIVER_GONE, 1},
 	{"receiver beyond the table", receiver_slot_beyond, XY_REASON_RECEIVER_GONE, 1},
@@ -421,6 +448,7 @@ static const struct row {
 	{"window used up", no_room, XY_REASON_NO_ROOM, 1},
 	{"two windows without proof", unproven, XY_REASON_UNPROVEN, 1},
 	{"fragment to a group", fragment_to_group, XY_REASON_GROUP_FRAGMENT, 1},
+	{"fragment to a group of one", fragment_to_group_of_one, XY_REASON_GROUP_FRAGMENT, 1},
 	{"meter at its limit", meter_at_its_limit, XY_REASON_NO_MEMORY, 1},
 	{"group: one held, one full", group_without_room, XY_REASON_NO_ROOM, 1},
 };

@@ -40,26 +40,23 @@ bool redirected; /* ghost */
 
 /* ---- client_verdict of sender 0 ------------------------------------------------------------------ */
 
-/* Of no flow the same as of another: what a hash over all words would be. */
+/* xy_flow_check(): of no flow the same as of another */
 #define CHECK(key, member, generation) ((key) + 2 * (member) + 4 * (generation))
 
 inline verdict()
 {
 	atomic { running = true; runs = runs + 1 }
-	/* flow_get(): look up, copy … */
+	/* flow_get(): look up and copy … */
 	first = table[0];
 	if
 	:: first != NONE ->
 		copy.key = memory[first].key;
 		copy.member = memory[first].member;
 		copy.generation = memory[first].generation;
-#ifdef CHECKED
-		/* … a flow whose own words tell whether they belong together */
-		equal = memory[first].check == CHECK(copy.key, copy.member, copy.generation);
-#elif defined(MUTANT_NO_SECOND_LOOKUP)
+#ifdef MUTANT_NO_CHECK
 		equal = true;
-#else
-		/* … look up again and compare. */
+#elif defined(MUTANT_TWO_COPIES)
+		/* … look up again and compare */
 		atomic { second = table[0]; equal = second != NONE; first = 0 }
 		if
 		:: equal -> equal = memory[second].key == copy.key
@@ -73,6 +70,9 @@ inline verdict()
 		:: equal -> equal = memory[second].generation == copy.generation
 		:: else
 		fi;
+#else
+		/* … a flow whose own words tell whether they belong together */
+		equal = memory[first].check == CHECK(copy.key, copy.member, copy.generation);
 #endif
 #ifndef MUTANT_NO_KEY
 		equal = equal && copy.key == 0;
@@ -126,9 +126,7 @@ inline put(k)
 	:: !used[1] -> e = 1
 	fi;
 	used[e] = true;
-#ifdef CHECKED
 	memory[e].check = CHECK(k, k, generation[k]);
-#endif
 	memory[e].key = k;
 	memory[e].member = k;
 	memory[e].generation = generation[k];

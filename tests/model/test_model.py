@@ -44,7 +44,7 @@ HOLDS = [
     ("credit", "acks that only the loop sees", UNREAD_ACKS),
     ("flows", "installed, removed, acknowledged; a slot changes hands", ""),
     ("flows", "two sends", "-DSENDS=2"),
-    ("flows", "flows that repeat a hash, looked up once", "-DOPERATIONS=8 -DCHECKED"),
+    ("flows", "eight operations on flows within one verdict", "-DOPERATIONS=8"),
     ("lane", "from WELCOME to the first redirect", ""),
 ]
 
@@ -69,8 +69,6 @@ REACHED = [
 ]
 
 LIMITS = [
-    ("flows", "six operations on flows in one batch, within one verdict", "-DOPERATIONS=7",
-     "AUTHORIZED"),
     ("credit", "clients' redirects that fail after they were counted",
      "-DWINDOW=2 -DLARGEST=1 -DFRAMES=3 -DOTHERS=0 -DFAILED_REDIRECT", "PROGRESS"),
 ]
@@ -93,7 +91,8 @@ MUTANTS = [
     ("flows", "ACK_BEFORE_REMOVE", "", "AUTHORIZED"),
     ("flows", "NO_GRACE", "", "AUTHORIZED"),
     ("flows", "NO_GRACE_RECYCLE", "", "AUTHORIZED"),
-    ("flows", "NO_SECOND_LOOKUP", "", "AUTHORIZED"),
+    ("flows", "NO_CHECK", "", "AUTHORIZED"),
+    ("flows", "TWO_COPIES", "-DOPERATIONS=7", "AUTHORIZED"),
     ("lane", "TCP_WRITER", "", "ONE_WRITER"),
     ("lane", "EARLY_WRITER", "", "WHOLE"),
 ]

@@ -400,9 +400,9 @@ static const struct xy_group *group_find(unsigned t, const struct xy_route *rout
 static void check_lanes(unsigned t, const struct xy_route *route, const struct xy_peer *sender)
 {
 	static const char *const names[] = {"g", "h"};
-	struct xy_flow_member member[XY_GROUP_MAX];
+	struct xy_flow flow = {0};
 	const struct xy_peer *expected[PEERS];
-	uint32_t count = 0, plains = 0, open = 0, lanes;
+	uint32_t count = 0, plains = 0, open = 0;
 	bool possible = true;
 
 	for (unsigned p = 0; p < PEERS; p++) {
@@ -426,14 +426,17 @@ static void check_lanes(unsigned t, const struct xy_route *route, const struct x
 		possible = possible && expected[i]->session != NULL && expected[i] != sender;
 	possible = possible && plains + open == 1 && count <= XY_GROUP_MAX;
 
-	lanes = xy_route_lanes(route, sender, member);
-	assert_int_equal(lanes, possible ? count : 0);
-	for (uint32_t i = 0; i < lanes; i++) {
+	assert_int_equal(xy_route_flow(route, sender, &flow), possible && count > 0);
+	if (!possible)
+		return;
+	assert_int_equal(flow.members, count);
+	assert_int_equal(flow.group, open);
+	for (uint32_t i = 0; i < count; i++) {
 		unsigned found = 0;
 
-		for (uint32_t l = 0; l < lanes; l++)
-			found += member[l].slot == expected[i]->slot.slot &&
-				 member[l].generation == expected[i]->slot.generation;
+		for (uint32_t l = 0; l < count; l++)
+			found += flow.member[l].slot == expected[i]->slot.slot &&
+				 flow.member[l].generation == expected[i]->slot.generation;
 		assert_int_equal(found, 1);
 	}
 }

@@ -61,9 +61,8 @@ static void flow_evict_oldest(struct xy_router *router)
 }
 
 /* The receivers as of now: what was asked for may have changed since. */
-static uint32_t flow_resolve(const struct xy_router *router, const struct xy_request *request,
-			     struct xy_topic **ret_topic,
-			     struct xy_flow_member member[XY_GROUP_MAX])
+static bool flow_resolve(const struct xy_router *router, const struct xy_request *request,
+			 struct xy_topic **ret_topic, struct xy_flow *ret_flow)
 {
 	const struct xy_peer *sender = request->peer, *receiver;
 	struct xy_topic *topic;
@@ -71,19 +70,20 @@ static uint32_t flow_resolve(const struct xy_router *router, const struct xy_req
 	if (request->flow_kind == XY_FLOW_DIRECT) {
 		receiver = xy_router_endpoint(router, request->target);
 		if (!receiver || receiver == sender || !receiver->session)
-			return 0;
-		member[0] = (struct xy_flow_member){.slot = receiver->slot.slot,
-						    .generation = receiver->slot.generation};
+			return false;
+		ret_flow->member[0] = (struct xy_flow_member){
+			.slot = receiver->slot.slot, .generation = receiver->slot.generation};
+		ret_flow->members = 1;
 		*ret_topic = NULL;
-		return 1;
+		return true;
 	}
 	/* The worker asks for topics that its sender has declared; they stay until it is detached.
 	 */
 	topic = xy_idmap_get(&router->topics, request->target);
 	if (!topic)
-		return 0;
+		return false;
 	*ret_topic = topic;
-	return xy_route_lanes(topic->route, sender, member);
+	return xy_route_flow(topic->route, sender, ret_flow);
 }
 
 bool xy_flow_install(struct xy_router *router, const struct xy_request *request)
@@ -103,8 +103,7 @@ bool xy_flow_install(struct xy_router *router, const struct xy_request *request)
 	flow = xy_idmap_get(&sender->flows_out, request->target);
 	if (flow)
 		return flow->key.kind == record.key.kind;
-	record.members = flow_resolve(router, request, &topic, record.member);
-	if (!record.members)
+	if (!flow_resolve(router, request, &topic, &record))
 		return false;
 	flow = calloc(1, sizeof(*flow) + record.members * sizeof(flow->end[0]));
 	if (!flow)

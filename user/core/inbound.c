@@ -130,13 +130,13 @@ static void run_deliver(struct xy_connection *connection, const struct run *run,
 static void flow_ask(struct xy_connection *connection, struct xy_target *target,
 		     const struct xy_route *route)
 {
-	struct xy_flow_member member[XY_GROUP_MAX];
 	uint64_t version = route ? route->version : 1;
+	struct xy_flow flow;
 
 	if (!connection->lane || target->asked == version)
 		return;
 	target->asked = version;
-	if (route ? xy_route_lanes(route, connection->peer, member) != 0
+	if (route ? xy_route_flow(route, connection->peer, &flow)
 		  : target->peer->session != NULL && target->peer != connection->peer)
 		xy_request_flow(connection, target);
 }

@@ -181,48 +181,47 @@ bool xy_group_open(const struct xy_route *route, const struct xy_group *group,
 	return satisfied == 0;
 }
 
-static bool lane_add(const struct xy_receiver *receiver, const struct xy_peer *sender,
-		     struct xy_flow_member member[XY_GROUP_MAX], uint32_t *count)
+static bool lane_add(struct xy_flow *flow, const struct xy_receiver *receiver,
+		     const struct xy_peer *sender)
 {
 	const struct xy_peer *peer = receiver->peer;
 
-	if (peer == sender || !peer->session || *count == XY_GROUP_MAX)
+	if (peer == sender || !peer->session || flow->members == XY_GROUP_MAX)
 		return false;
-	member[(*count)++] = (struct xy_flow_member){.slot = peer->slot.slot,
-						     .generation = peer->slot.generation};
+	flow->member[flow->members++] = (struct xy_flow_member){
+		.slot = peer->slot.slot, .generation = peer->slot.generation};
 	return true;
 }
 
-uint32_t xy_route_lanes(const struct xy_route *route, const struct xy_peer *sender,
-			struct xy_flow_member member[XY_GROUP_MAX])
+bool xy_route_flow(const struct xy_route *route, const struct xy_peer *sender,
+		   struct xy_flow *ret_flow)
 {
 	const struct xy_group *only = NULL;
-	uint32_t count = 0;
 
+	ret_flow->members = ret_flow->group = 0;
 	for (uint32_t p = 0; p < route->plains; p++) {
 		const struct xy_receiver *plain = &route->plain[p];
 
 		if (plain->peer == sender && !plain->echo)
 			continue;
-		if (count || !lane_add(plain, sender, member, &count))
-			return 0;
+		if (ret_flow->members || !lane_add(ret_flow, plain, sender))
+			return false;
 	}
 	for (uint32_t g = 0; g < route->groups; g++) {
 		if (!xy_group_open(route, route->group[g], sender))
 			continue;
-		if (only || count)
-			return 0;
+		if (only || ret_flow->members)
+			return false;
 		only = route->group[g];
 	}
-	if (!only)
-		return count;
-	for (uint32_t m = 0; m < only->members; m++) {
+	for (uint32_t m = 0; only && m < only->members; m++) {
 		const struct xy_receiver *receiver = &only->member[m];
 
 		if (receiver->peer == sender && !receiver->echo)
 			continue;
-		if (!lane_add(receiver, sender, member, &count))
-			return 0;
+		if (!lane_add(ret_flow, receiver, sender))
+			return false;
 	}
-	return count;
+	ret_flow->group = only != NULL;
+	return ret_flow->members != 0;
 }

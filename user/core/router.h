@@ -55,11 +55,11 @@ const struct xy_route *xy_topic_route(const struct xy_topic *topic);
 bool xy_group_open(const struct xy_route *route, const struct xy_group *group,
 		   const struct xy_peer *sender);
 
-/* The lanes that a flow of this sender to this route would have: all of its receivers, when they
- * are one lane or one queue group of at most XY_GROUP_MAX lanes. Returns their number, 0 = no flow.
- * Read section, or the router. */
-uint32_t xy_route_lanes(const struct xy_route *route, const struct xy_peer *sender,
-			struct xy_flow_member member[XY_GROUP_MAX]);
+/* The receivers of a flow of this sender to this route: all of the route's, when they are one lane
+ * or one queue group of at most XY_GROUP_MAX lanes. False: there is none. Read section,
+ * or the router. */
+bool xy_route_flow(const struct xy_route *route, const struct xy_peer *sender,
+		   struct xy_flow *ret_flow);
 
 /* The live peer of an endpoint, or NULL. Read section only; take a reference to keep it. */
 struct xy_peer *xy_router_endpoint(const struct xy_router *router, uint64_t endpoint);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
+#include <string.h>
 
 #include <bpf/bpf.h>
 
@@ -7,11 +8,14 @@
 
 int xy_kernel_flow_put(struct xy_kernel *kernel, const struct xy_flow *flow)
 {
+	__u64 word[XY_FLOW_WORDS];
 	int error;
 
 	if (!flow->members || flow->members > XY_GROUP_MAX)
 		return -EINVAL;
-	error = bpf_map_update_elem(kernel->flows_fd, &flow->key, flow, BPF_ANY);
+	memcpy(word, flow, sizeof(word));
+	word[XY_FLOW_WORDS - 1] = xy_flow_check(word);
+	error = bpf_map_update_elem(kernel->flows_fd, &flow->key, word, BPF_ANY);
 	return error == -E2BIG ? -ENOSPC : error;
 }
 

@@ -84,7 +84,7 @@ void xy_kernel_discard(const struct xy_kernel *kernel, struct xy_slot slot);
 void xy_kernel_retire(struct xy_kernel *kernel, struct xy_slot slot);
 void xy_kernel_recycle(struct xy_kernel *kernel, struct xy_slot slot);
 
-/* -ENOSPC: the table is full (the caller evicts). */
+/* Its `check` is filled in. -ENOSPC: the table is full (the caller evicts). */
 int xy_kernel_flow_put(struct xy_kernel *kernel, const struct xy_flow *flow);
 int xy_kernel_flow_delete(struct xy_kernel *kernel, const struct xy_flow_key *key); /* -ENOENT */
 /* Returns when every program run that might have seen a deleted flow or an old generation is over.

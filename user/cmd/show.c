@@ -217,6 +217,45 @@ static void show_connections(const json_t *status)
 	xy_table_print(&table);
 }
 
+static void dropped_list(const json_t *dropped, char list[LIST_SIZE])
+{
+	const char *policy;
+	json_t *counts;
+
+	*list = 0;
+	json_object_foreach((json_t *)dropped, policy, counts)
+	{
+		char text[96];
+
+		snprintf(text, sizeof(text), "%s %s", policy,
+			 XY_COUNT(number_of(counts, "messages")));
+		list_add(list, text);
+	}
+}
+
+static void show_slow(const json_t *status)
+{
+	struct xy_table table;
+	json_t *slow;
+	size_t i;
+
+	xy_table_init(&table, "SLOW RECEIVER", "ENDPOINT", ">HELD", ">OUTSTANDING", "WAITED FOR",
+		      "MESSAGES DROPPED", NULL);
+	json_array_foreach(json_object_get(status, "slow"), i, slow)
+	{
+		char dropped[LIST_SIZE];
+
+		dropped_list(json_object_get(slow, "dropped"), dropped);
+		xy_table_add(&table, "%s", text_of(slow, "name"));
+		xy_table_add(&table, "%s", text_of(slow, "endpoint"));
+		xy_table_add(&table, "%s", XY_SIZE(number_of(slow, "held")));
+		xy_table_add(&table, "%s", XY_SIZE(number_of(slow, "outstanding")));
+		xy_table_add(&table, "%s", is(slow, "waited_for") ? "yes" : "no");
+		xy_table_add(&table, "%s", dropped);
+	}
+	xy_table_print(&table);
+}
+
 /* The name of an endpoint, or its digits. */
 static const char *name_of(const json_t *status, const char *endpoint)
 {
@@ -320,9 +359,9 @@ static const struct {
 	const char *name;
 	void (*show)(const json_t *status);
 } sections[] = {
-	{"connections", show_connections},     {"flows", show_flows},
-	{"subscriptions", show_subscriptions}, {"subjects", show_subjects},
-	{"counters", show_counters},
+	{"slow", show_slow},         {"connections", show_connections},
+	{"flows", show_flows},       {"subscriptions", show_subscriptions},
+	{"subjects", show_subjects}, {"counters", show_counters},
 };
 #define SECTIONS (sizeof(sections) / sizeof(sections[0]))
 

@@ -10,7 +10,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#define XY_SHOW_SECTIONS "proxy|connections|flows|subscriptions|subjects|counters"
+#define XY_SHOW_SECTIONS "proxy|slow|connections|flows|subscriptions|subjects|counters"
 
 bool xy_show_section_known(const char *section);
 /* `section` NULL = all but counters. `before`: an earlier answer, for rates over `seconds`; NULL =

@@ -224,7 +224,10 @@ const struct xy_command xy_command_status = {
 		"moved\n"
 		"them; GOT:KERNEL and GOT:PROXY those that it received. WHY BY THE PROXY names "
 		"the\n"
-		"reasons why the kernel left frames to the proxy (docs/MAPS.md explains each).\n\n"
+		"reasons why the kernel left frames to the proxy (docs/MAPS.md explains each).\n"
+		"Slow is a receiver that publishers wait for, that has a full buffer, or that "
+		"something\n"
+		"was dropped for in the last 10 s: HELD in the proxy, OUTSTANDING in its lane.\n\n"
 		"  xylem status --watch\n"
 		"  xylem status --json | python3 -m json.tool\n",
 	.options = status_options,

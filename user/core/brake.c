@@ -24,6 +24,7 @@
 #define FLOW_EVERY_MS  50    /* between SYNCs for new flows, when the last one was not worth it */
 /* A lane client is asked to pause; one that does not is stopped like any other beyond this. */
 #define CROWD_LIMIT    (4 * XY_BUFFER_PAUSE)
+#define DIRECT_LIMIT   XY_BUFFER_PAUSE
 
 /* ---- waiting ------------------------------------------------------------------------------------
  */
@@ -118,7 +119,8 @@ static bool wait_over(struct xy_connection *connection, const struct xy_wait *wa
 			xy_notify_slow(wait->peer);
 		return false;
 	}
-	if (now - wait->since_ms < XY_STALL_MS_DEFAULT)
+	if (now - wait->since_ms <
+	    atomic_load_explicit(&wait->peer->stall_ms, memory_order_relaxed))
 		return false;
 	target = xy_target_find(connection, wait->peer->endpoint, XY_FLOW_DIRECT);
 	if (target)
@@ -185,7 +187,7 @@ void xy_brake_crowded(struct xy_connection *connection, struct xy_peer *receiver
 
 	if (connection->state >= XY_CONNECTION_LINGER)
 		return;
-	if (connection->lane && pending < CROWD_LIMIT) {
+	if (connection->lane && pending < (direct ? DIRECT_LIMIT : CROWD_LIMIT)) {
 		xy_brake_want(connection);
 		return;
 	}
@@ -253,7 +255,7 @@ static void sync_waits(struct xy_connection *connection)
 			continue;
 		if (target->kind == XY_FLOW_TOPIC)
 			sync_wait_topic(connection, xy_topic_route(target->topic), &numbers);
-		else if (!is_ready(target->peer))
+		else if (!target->refusing && !is_ready(target->peer))
 			wait_add(connection, target->peer, 0, true);
 	}
 }

@@ -54,7 +54,8 @@ void xy_connection_hold(struct xy_connection *connection, enum xy_hold hold)
 	connection->holds |= hold;
 	atomic_store_explicit(&connection->peer->held, true, memory_order_relaxed);
 	if (hold == XY_HOLD_CONTROL && connection->state == XY_CONNECTION_OPEN)
-		timer_restart(connection, XY_STALL_MS_DEFAULT);
+		timer_restart(connection, atomic_load_explicit(&connection->peer->stall_ms,
+							       memory_order_relaxed));
 	xy_connection_rewatch(connection);
 }
 
@@ -186,6 +187,7 @@ void xy_connection_free(struct xy_connection *connection)
 	xy_pipe_free(connection->in);
 	xy_pipe_free(connection->control);
 	xy_pipe_free(connection->data);
+	xy_overflow_free(connection);
 	free(connection->proof);
 	xy_peer_put(connection->peer);
 	free(connection);

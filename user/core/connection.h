@@ -3,8 +3,9 @@
  * A connection: one client's socket, owned by one worker for its whole life.
  *
  * connection.c: life and death. inbound.c: bytes to frames to deliveries. request.c: what needs the
- * router. outbound.c: pipes to the socket or the lane. brake.c: SYNC, and publishers that must
- * wait. target.c: what a sender's targets stand for. All on the worker's thread.
+ * router. outbound.c: pipes to the socket or the lane. overflow.c: what their policies drop.
+ * brake.c: SYNC, and publishers that must wait. target.c: what a sender's targets stand for. All on
+ * the worker's thread.
  */
 #ifndef XY_CORE_CONNECTION_H
 #define XY_CORE_CONNECTION_H
@@ -14,6 +15,7 @@
 
 #include "base/idmap.h"
 #include "base/list.h"
+#include "core/overflow.h"
 #include "core/peer.h"
 #include "core/router.h"
 #include "core/worker.h"
@@ -98,8 +100,8 @@ struct xy_connection {
 	bool partial_control;
 	uint32_t held_control, held_data; /* frames in the pipes */
 	uint32_t bindings;                /* of these, BINDINGs that count in `queued` */
-	size_t firm;    /* bytes of `data` up to the last frame that drop-oldest may not drop */
-	uint32_t holds; /* enum xy_hold: takes no more input while not 0 */
+	struct xy_dropping *overflow;     /* NULL until it has something to say */
+	uint32_t holds;                   /* enum xy_hold: takes no more input while not 0 */
 	uint64_t held_since_ms;
 	bool writing;   /* waits for the socket to take more */
 	bool unwatched; /* it hung up while its input was held: the rest is read after the hold */
@@ -138,7 +140,7 @@ struct xy_connection {
 	struct xy_cost cost;
 
 	uint64_t acked; /* without a lane; 0 = it does not ack, which is allowed */
-	uint64_t frames_in, bytes_in, frames_out, bytes_out, dropped;
+	uint64_t frames_in, bytes_in, frames_out, bytes_out;
 	uint32_t topics, subscriptions;
 };
 
@@ -188,6 +190,8 @@ void xy_outbound_unread(struct xy_connection *connection);
 void xy_outbound_dirty(struct xy_connection *connection); /* to be sent at the end of the turn */
 void xy_outbound_send(struct xy_connection *connection);
 void xy_outbound_drop(struct xy_connection *connection); /* everything, counted */
+/* DATA that was posted to the connection has left its pipe, or never gets in. */
+void xy_outbound_gone(struct xy_connection *connection, size_t bytes, uint32_t frames);
 bool xy_outbound_empty(const struct xy_connection *connection);
 
 /* brake.c */

@@ -32,7 +32,10 @@
 	X(ERRORS, "errors")       /* ERROR frames sent */                                         \
 	X(SLOW_CONSUMERS, "slow_consumers") /* closed for making no progress */                   \
 	X(NO_RECEIVER, "no_receiver")       /* DATA that nobody subscribes to */                  \
-	X(OVERFLOW, "overflow_dropped")     /* frames dropped by a policy */                      \
+	X(OVERFLOW, "overflow_dropped") /* frames dropped by a policy; and messages, by which */  \
+	X(OVERFLOW_NEWEST, "overflow_newest")                                                     \
+	X(OVERFLOW_OLDEST, "overflow_oldest")                                                     \
+	X(OVERFLOW_DISCONNECT, "overflow_disconnect")                                             \
 	X(NO_MEMORY, "no_memory_dropped")   /* frames that memory did not suffice for: told */    \
 	X(INPUT_WAITS, "no_memory_waits")   /* reads put off for want of memory */                \
 	X(GONE, "receiver_gone")            /* frames for a receiver that closed */               \

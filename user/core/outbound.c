@@ -85,8 +85,7 @@ bool xy_outbound_empty(const struct xy_connection *connection)
 /* ---- DATA in ----------------------------------------------------------------------------------
  */
 
-/* DATA has left the pipe, or never gets in. */
-static void data_gone(struct xy_connection *connection, size_t bytes, uint32_t frames)
+void xy_outbound_gone(struct xy_connection *connection, size_t bytes, uint32_t frames)
 {
 	struct xy_peer *peer = connection->peer;
 	uint64_t left;
@@ -103,15 +102,8 @@ static void data_gone(struct xy_connection *connection, size_t bytes, uint32_t f
 static void data_left(struct xy_connection *connection, size_t bytes, uint32_t frames)
 {
 	connection->held_data -= frames;
-	connection->firm -= xy_min(connection->firm, bytes);
-	data_gone(connection, bytes, frames);
-}
-
-static void data_dropped(struct xy_connection *connection, size_t bytes, uint32_t frames)
-{
-	connection->dropped += frames;
-	xy_count(connection->worker->core, XY_COUNT_OVERFLOW, frames);
-	data_gone(connection, bytes, frames);
+	xy_overflow_left(connection, bytes);
+	xy_outbound_gone(connection, bytes, frames);
 }
 
 /* Whole frames at the cursor, at most `bytes_max` of them; *ret_frames says how many. */
@@ -131,90 +123,27 @@ static size_t frames_cut(struct xy_cursor cursor, size_t bytes_max, uint32_t *re
 	return bytes;
 }
 
-/* What has begun to leave stays, and what is behind the frames that go. The pipe gives up from its
- * front only: so both are appended once more, by reference. */
-static int drop_behind(struct xy_connection *connection, const struct xy_view *view, size_t begun,
-		       struct xy_cursor rest)
-{
-	struct xy_cursor front = xy_view_cursor(view);
-	struct xy_chain kept = {0};
-	int error = xy_cursor_share(&front, begun, &kept);
-
-	if (!error && rest.remaining)
-		error = xy_cursor_share(&rest, rest.remaining, &kept);
-	if (!error)
-		error = xy_pipe_append(connection->data, &kept);
-	if (!error)
-		xy_pipe_flush(connection->data);
-	xy_chain_clear(&kept, connection->worker->pool);
-	return error;
-}
-
-/* Makes room by giving up the oldest whole frames that have not begun to leave. False when that
- * cannot be: among them are some that no policy may drop. */
-static bool drop_oldest(struct xy_connection *connection, size_t room)
-{
-	size_t begun = connection->partial_control ? 0 : connection->partial;
-	struct xy_cursor cursor;
-	struct xy_view view;
-	uint32_t frames = 0;
-	size_t bytes = 0, gone;
-
-	if (connection->firm > begun || xy_pipe_read(connection->data, &view))
-		return false;
-	cursor = xy_view_cursor(&view);
-	xy_cursor_skip(&cursor, begun);
-	while (bytes < room) {
-		uint32_t one;
-		size_t length = frames_cut(cursor, XY_FRAME_MAX, &one);
-
-		if (!length)
-			break;
-		xy_cursor_skip(&cursor, length);
-		bytes += length;
-		frames += one;
-	}
-	if (begun && frames && drop_behind(connection, &view, begun, cursor)) {
-		xy_pipe_advance(connection->data, 0, 0);
-		return false;
-	}
-	gone = begun && frames ? view.length : bytes;
-	xy_pipe_advance(connection->data, gone, gone);
-	connection->held_data -= frames;
-	if (frames)
-		data_dropped(connection, bytes, frames);
-	return true;
-}
-
 void xy_outbound_deliver(struct xy_connection *connection, struct xy_peer *sender,
 			 struct xy_chain *chain, uint32_t frames, enum xy_delivery_policy policy)
 {
-	size_t bytes = chain->length, held = xy_pipe_length(connection->data);
-	bool full = held >= XY_BUFFER_PAUSE;
+	size_t bytes;
 
 	if (connection->state >= XY_CONNECTION_LINGER || connection->goodbye_sent ||
 	    connection->deaf) {
+		xy_outbound_gone(connection, chain->length, frames);
 		xy_chain_clear(chain, connection->worker->pool);
-		data_gone(connection, bytes, frames);
 		xy_count(connection->worker->core, XY_COUNT_GONE, frames);
 		/* Posted before its sender could know: nothing ends in silence. */
 		if (connection->draining && connection->goodbye_sent)
 			xy_notify_too_late(sender);
 		return;
 	}
-	if (full && policy == XY_DELIVER_DROP_OLDEST)
-		full = !drop_oldest(connection, held + bytes - XY_BUFFER_PAUSE);
-	if (full && policy != XY_DELIVER_BLOCK && policy != XY_DELIVER_DIRECT) {
-		xy_chain_clear(chain, connection->worker->pool);
-		data_dropped(connection, bytes, frames);
-		if (policy == XY_DELIVER_DISCONNECT)
-			xy_connection_fail(connection, XY_E_SLOW_CONSUMER, NULL,
-					   "buffer full, and a subscription says disconnect");
+	if (!xy_overflow_admit(connection, sender, chain, &frames, policy))
 		return;
-	}
+	bytes = chain->length;
 	if (xy_pipe_append(connection->data, chain)) {
 		xy_chain_clear(chain, connection->worker->pool);
-		data_gone(connection, bytes, frames);
+		xy_outbound_gone(connection, bytes, frames);
 		xy_count(connection->worker->core, XY_COUNT_NO_MEMORY, frames);
 		/* The others may lose messages; a stream that may not ends here. */
 		connection->broken |= policy == XY_DELIVER_BLOCK || policy == XY_DELIVER_DIRECT;
@@ -222,9 +151,8 @@ void xy_outbound_deliver(struct xy_connection *connection, struct xy_peer *sende
 		return;
 	}
 	xy_pipe_flush(connection->data);
+	xy_overflow_kept(connection, bytes, policy);
 	connection->held_data += frames;
-	if (policy != XY_DELIVER_DROP_OLDEST)
-		connection->firm = xy_pipe_length(connection->data);
 	xy_outbound_dirty(connection);
 }
 
@@ -234,12 +162,12 @@ void xy_outbound_drop(struct xy_connection *connection)
 	struct xy_view view;
 
 	connection->partial = 0;
-	connection->firm = 0;
+	xy_overflow_left(connection, bytes);
 	if (xy_pipe_read(connection->data, &view) == 0)
 		xy_pipe_advance(connection->data, view.length, view.length);
 	if (connection->held_data) {
 		xy_count(connection->worker->core, XY_COUNT_GONE, connection->held_data);
-		data_gone(connection, bytes, connection->held_data);
+		xy_outbound_gone(connection, bytes, connection->held_data);
 		connection->held_data = 0;
 	}
 }

@@ -13,6 +13,8 @@
 #include "io/net.h"
 #include "kernel/session.h"
 
+#define SLOW_MS 10000 /* how long a receiver is called slow after its last drop */
+
 const char *xy_counter_text(enum xy_counter counter)
 {
 	static const char *const text[] = {
@@ -53,6 +55,38 @@ static json_t *kernel_of(const struct xy_session *session)
 			 (json_int_t)xy_session_outstanding(session), "reasons", reasons);
 }
 
+static json_t *dropped_of(const struct xy_connection *connection)
+{
+	json_t *json = json_object();
+
+	for (unsigned p = 0; connection->overflow && p < XY_POLICIES; p++)
+		if (connection->overflow->frames[p])
+			json_object_set_new(json, xy_overflow_text((enum xy_overflow)p),
+					    json_pack("{s:I, s:I}", "messages",
+						      (json_int_t)connection->overflow->messages[p],
+						      "frames",
+						      (json_int_t)connection->overflow->frames[p]));
+	return json;
+}
+
+/* A receiver that others wait for, or that something was dropped for lately, and what it costs.
+ * NULL: it is neither. */
+static json_t *slow_of(const struct xy_connection *connection)
+{
+	const struct xy_peer *peer = connection->peer;
+	const struct xy_dropping *overflow = connection->overflow;
+	bool waited_for = atomic_load(&peer->waiting) != 0;
+	bool dropping = overflow && overflow->dropped_ms &&
+			xy_loop_now_ms(connection->worker->loop) - overflow->dropped_ms < SLOW_MS;
+
+	if (!waited_for && !dropping && !xy_peer_crowded(peer))
+		return NULL;
+	return json_pack("{s:o, s:s, s:I, s:I, s:b, s:o}", "endpoint", hex(peer->endpoint), "name",
+			 peer->name, "held", (json_int_t)atomic_load(&peer->pending), "outstanding",
+			 (json_int_t)xy_peer_outstanding(peer), "waited_for", waited_for, "dropped",
+			 dropped_of(connection));
+}
+
 static json_t *connection_of(const struct xy_connection *connection)
 {
 	const struct xy_peer *peer = connection->peer;
@@ -69,12 +103,13 @@ static json_t *connection_of(const struct xy_connection *connection)
 		(json_int_t)xy_pipe_length(connection->data) +
 			(json_int_t)xy_pipe_length(connection->control),
 		"memory", (json_int_t)connection->cost.bytes, "dropped",
-		(json_int_t)connection->dropped, "waiting", !xy_list_empty(&connection->braked),
+		(json_int_t)xy_overflow_frames(connection), "waiting", !xy_list_empty(&connection->braked),
 		"subscriptions", (int)connection->subscriptions, "topics", (int)connection->topics);
 
 	if (!json)
 		return NULL;
 	json_object_set_new(json, "loop", json_string(connection->worker->name));
+	json_object_set_new(json, "dropped_by", dropped_of(connection));
 	json_object_set_new(json, "slot",
 			    connection->lane ? json_integer(peer->slot.slot) : json_null());
 	json_object_set_new(json, "kernel",
@@ -106,6 +141,7 @@ static json_t *worker_loop_add(const struct xy_worker *worker, json_t *json)
 static void worker_add(struct xy_worker *worker, json_t *json)
 {
 	json_t *connections = json_object_get(json, "connections");
+	json_t *slow = json_object_get(json, "slow"), *entry;
 	struct xy_connection *connection;
 	struct xy_pool_stats pool;
 
@@ -113,9 +149,14 @@ static void worker_add(struct xy_worker *worker, json_t *json)
 	xy_pool_stats(worker->pool, &pool);
 	json_object_set_new(worker_loop_add(worker, json), "cached_segments",
 			    json_integer(pool.cached));
-	xy_list_each (connection, &worker->connections, of_worker)
-		if (connection->state < XY_CONNECTION_LINGER)
-			json_array_append_new(connections, connection_of(connection));
+	xy_list_each (connection, &worker->connections, of_worker) {
+		if (connection->state >= XY_CONNECTION_LINGER)
+			continue;
+		json_array_append_new(connections, connection_of(connection));
+		entry = slow_of(connection);
+		if (entry)
+			json_array_append_new(slow, entry);
+	}
 }
 
 static json_t *kernel_path(const struct xy_core *core)
@@ -140,12 +181,12 @@ static json_t *core_of(const struct xy_core *core)
 				    json_integer((json_int_t)atomic_load(&core->counter[c])));
 	for (unsigned l = 0; l < core->listens; l++)
 		json_array_append_new(listen, json_string(core->listen[l]));
-	return json_pack("{s:s, s:s, s:i, s:I, s:b, s:o, s:o, s:[], s:[], s:o, "
+	return json_pack("{s:s, s:s, s:i, s:I, s:b, s:o, s:o, s:[], s:[], s:[], s:o, "
 			 "s:I}",
 			 "instance", core->instance, "version", XY_VERSION, "pid", (int)getpid(),
 			 "uptime_ms", (json_int_t)(xy_clock_ms() - core->started_ms), "draining",
 			 (int)atomic_load(&core->draining), "listen", listen, "kernel_path",
-			 kernel_path(core), "loops", "connections", "counters", counters,
+			 kernel_path(core), "loops", "slow", "connections", "counters", counters,
 			 "pool_bytes", (json_int_t)xy_pool_total_bytes());
 }
 

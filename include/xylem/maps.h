@@ -94,7 +94,8 @@ struct xy_session {
 	__u64 queued; /* frames posted to or held for this receiver by the proxy */
 	__u64 reserved3[7];
 
-	/* Written by every program that redirects to this receiver, atomically. */
+	/* Written by every program that redirects to this receiver, atomically; the loop takes back
+	 * from `sent` what failed behind the verdict. */
 	__u64 sent;        /* bytes redirected to it */
 	__u64 sent_frames; /* DATA frames redirected to it by other clients */
 	__u64 reserved4[6];

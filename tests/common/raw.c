@@ -307,12 +307,19 @@ enum raw_result raw_read(struct raw *raw, uint64_t timeout_ms)
 	return RAW_FRAME;
 }
 
-static void pong_send(struct raw *raw)
+void raw_answer_with(struct raw *raw, uint64_t ack)
 {
-	struct xy_frame pong = raw_header(raw, XY_PONG);
+	bool ping = raw->frame.header.type == XY_PING;
+	struct xy_frame answer = raw_header(raw, ping ? XY_PONG : XY_ACK);
 
-	pong.correlation = raw->frame.header.correlation;
-	raw_send_frame(raw, pong, raw->frame.payload, raw->frame.length);
+	answer.ack = ack;
+	answer.correlation = ping ? raw->frame.header.correlation : 0;
+	raw_send_frame(raw, answer, raw->frame.payload, ping ? raw->frame.length : 0);
+}
+
+void raw_answer(struct raw *raw)
+{
+	raw_answer_with(raw, raw->consumed);
 }
 
 /* The next frame that is not the proxy's housekeeping, or is of the type wanted. Its type is 0 when
@@ -339,7 +346,7 @@ static void next_frame(struct raw *raw, uint8_t wanted)
 			binding_keep(raw, raw->frame.header.target, (char *)raw->frame.payload,
 				     true);
 		else if (type == XY_PING && !raw->silent)
-			pong_send(raw);
+			raw_answer(raw);
 		else if (type != XY_SYNC_WANTED)
 			return;
 	}

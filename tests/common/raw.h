@@ -91,6 +91,10 @@ void raw_publish(struct raw *raw, uint64_t topic, uint64_t sequence, const char 
 enum raw_result { RAW_FRAME, RAW_CLOSED, RAW_TIMEOUT };
 /* The next frame, whatever it is; it is in raw->frame. Answers and notes nothing. */
 enum raw_result raw_read(struct raw *raw, uint64_t timeout_ms);
+/* Answers the frame just read if it is a PING; the second as if it had consumed `ack` bytes. Any
+ * other frame: an ACK with that. */
+void raw_answer(struct raw *raw);
+void raw_answer_with(struct raw *raw, uint64_t ack);
 /* The next frame is of this type. Valid until the next frame is read. */
 const struct raw_frame *raw_expect(struct raw *raw, uint8_t type);
 /* The next DATA; it must be DIRECT, or of a topic that this client has been told of. */

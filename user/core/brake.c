@@ -89,6 +89,8 @@ static bool stalled(struct xy_peer *peer, uint64_t now)
 		atomic_store_explicit(&peer->watch_since_ms, now, memory_order_relaxed);
 		return false;
 	}
+	if (peer->session && now >= since + xy_peer_patience(peer))
+		xy_notify_right(peer);
 	return now >= since + atomic_load_explicit(&peer->stall_ms, memory_order_relaxed);
 }
 

@@ -260,6 +260,7 @@ void xy_connection_close(struct xy_connection *connection, const char *why)
 	close(connection->watch.fd);
 	xy_timer_stop(&connection->timer);
 	xy_timer_stop(&connection->retry);
+	xy_right_end(connection);
 	xy_outbound_drop(connection);
 	xy_brake_clear(connection);
 	xy_targets_free(connection);
@@ -291,6 +292,7 @@ static void linger(struct xy_connection *connection)
 	connection->state = XY_CONNECTION_LINGER;
 	connection->holds = 0;
 	connection->writing = false;
+	xy_right_end(connection);
 	xy_outbound_drop(connection);
 	xy_brake_clear(connection);
 	xy_request_detach(connection);
@@ -309,6 +311,7 @@ void xy_connection_fail(struct xy_connection *connection, enum xy_error error,
 	xy_log(XY_LOG_INFO, "failed", "endpoint=%016lx name=%s error=%s why=\"%s\"",
 	       connection->peer->endpoint, xy_log_quoted(connection->peer->name),
 	       xy_error_text(error), message);
+	xy_right_end(connection);
 	xy_error_send(connection, error, cause, message);
 	xy_outbound_send(connection);
 	if (connection->state < XY_CONNECTION_LINGER)

@@ -129,6 +129,11 @@ struct xy_connection {
 
 	struct xy_proof *proof; /* a ring of XY_PROOFS_MAX while any is outstanding, else NULL */
 	uint32_t proofs, proof_first;
+	uint32_t short_pongs;         /* in a row, whose acks fell short of what was sent */
+	struct xy_righting *righting; /* its credit is being set right; else NULL */
+	uint64_t righted_ms;          /* when that was over */
+	uint64_t stuck_acked,
+		stuck_ms; /* of a lane with something held: its newest ack, and since */
 
 	struct xy_timer timer; /* heartbeat; in LEAVING and LINGER the end */
 	uint64_t heard_ms;
@@ -212,6 +217,17 @@ void xy_brake_answer(struct xy_connection *connection); /* SYNCED, when nothing 
 void xy_proof_ask(struct xy_connection *connection);
 void xy_proof_pong(struct xy_connection *connection, const struct xy_frame *frame,
 		   const struct xy_cursor *payload);
+
+/* Of all PINGs outstanding: `sent` has been found to be less by so much. */
+void xy_proofs_right(struct xy_connection *connection, uint64_t missing);
+
+/* right.c: `sent` of a lane that seems to have less credit than it should. */
+void xy_right_begin(struct xy_connection *connection); /* unless it is done now, or was just */
+bool xy_right_holds(const struct xy_connection *connection); /* nothing is sent to it */
+/* Whether the PONG is the one that was waited for. */
+bool xy_right_pong(struct xy_connection *connection, const struct xy_frame *frame,
+		   uint64_t payload);
+void xy_right_end(struct xy_connection *connection);
 
 /* target.c */
 struct xy_target *xy_target_find(struct xy_connection *connection, uint64_t id,

@@ -46,6 +46,7 @@
 	X(BRAKED, "braked")                   /* publishers that had to wait */                   \
 	X(UNCOUNTED, "uncounted_frames")      /* K21: of epochs with more than the verdict saw */ \
 	X(REDIRECT_FAILED, "redirect_failed") /* sends to a lane that will be retried */          \
+	X(CREDIT_RIGHTED, "credit_righted")   /* lanes that got less than was counted */          \
 	X(PRESSED, "memory_pressed")          /* times that memory became short */                \
 	X(SHED, "closed_for_memory")          /* stalled while it was */                          \
 	X(MEMORY_REFUSED,                                                                         \

@@ -13,6 +13,7 @@ enum note {
 	NOTE_PROVE = 1 << 1,
 	NOTE_SLOW = 1 << 2,
 	NOTE_TOO_LATE = 1 << 3,
+	NOTE_RIGHT = 1 << 4,
 };
 
 struct message {
@@ -36,6 +37,8 @@ static void notes_run(struct xy_task *task)
 			xy_proof_ask(connection);
 		if (notes & NOTE_BRAKE)
 			xy_brake_want(connection);
+		if (notes & NOTE_RIGHT)
+			xy_right_begin(connection);
 		if (notes & NOTE_SLOW) {
 			xy_count(peer->worker->core, XY_COUNT_SLOW_CONSUMERS, 1);
 			xy_connection_fail(connection, XY_E_SLOW_CONSUMER, NULL,
@@ -65,6 +68,11 @@ void xy_notify_brake(struct xy_peer *sender)
 void xy_notify_prove(struct xy_peer *receiver)
 {
 	note(receiver, NOTE_PROVE);
+}
+
+void xy_notify_right(struct xy_peer *receiver)
+{
+	note(receiver, NOTE_RIGHT);
 }
 
 void xy_notify_slow(struct xy_peer *receiver)

@@ -19,6 +19,8 @@ void xy_notify_flow_gone(struct xy_peer *sender, uint64_t target);
 void xy_notify_brake(struct xy_peer *sender);
 /* The lane crossed half of its window: a proof of reading is due. */
 void xy_notify_prove(struct xy_peer *receiver);
+/* A lane has consumed nothing for a while: is its credit right? Any thread. */
+void xy_notify_right(struct xy_peer *receiver);
 /* No progress while somebody waited: close it with slow-consumer. Any thread. */
 void xy_notify_slow(struct xy_peer *receiver);
 /* DATA of this sender met a receiver that has been told GOODBYE. Any thread. */

@@ -288,11 +288,27 @@ static uint64_t lane_room(const struct xy_connection *connection, uint64_t beyon
 		      unproven < limit ? limit - unproven : 0);
 }
 
+/* One that gets nothing more, and acks nothing: has it really not read, or is its credit wrong? */
+static void lane_watch(struct xy_connection *connection)
+{
+	uint64_t acked = xy_session_acked(connection->peer->session);
+	uint64_t now = xy_loop_now_ms(connection->worker->loop);
+
+	if (!connection->stuck_ms || acked != connection->stuck_acked) {
+		connection->stuck_acked = acked;
+		connection->stuck_ms = now;
+	} else if (now - connection->stuck_ms >= xy_peer_patience(connection->peer)) {
+		xy_right_begin(connection);
+	}
+}
+
 static void outbound_lane(struct xy_connection *connection)
 {
-	bool done =
-		lane_send(connection, connection->control, lane_room(connection, XY_CONTROL_MAX));
+	bool done;
 
+	if (xy_right_holds(connection))
+		return; /* comes back when that is over */
+	done = lane_send(connection, connection->control, lane_room(connection, XY_CONTROL_MAX));
 	if (done && announced(connection))
 		done = lane_send(connection, connection->data,
 				 xy_min(lane_room(connection, 0), xy_budget_room(connection)));
@@ -303,9 +319,15 @@ static void outbound_lane(struct xy_connection *connection)
 	if (connection->state < XY_CONNECTION_LINGER && !connection->proofs &&
 	    xy_session_unproven(connection->peer->session) > connection->peer->window)
 		xy_proof_ask(connection);
+	if (done) {
+		connection->stuck_ms = 0;
+		return;
+	}
+	if (connection->state >= XY_CONNECTION_CLOSED)
+		return;
+	lane_watch(connection);
 	/* Acks that ride on redirected DATA wake nobody here, so that a look by timer is needed. */
-	if (!done)
-		xy_connection_retry(connection);
+	xy_connection_retry(connection);
 }
 
 /* ---- to a socket -------------------------------------------------------------------------------

@@ -99,6 +99,13 @@ bool xy_peer_has_room(const struct xy_peer *peer, uint64_t progress);
 /* Whether half a window more fits into the two that may be unproven. */
 bool xy_peer_proven(const struct xy_peer *peer);
 
+/* How long, in ms, one may consume nothing before its credit is looked into: well before stall_ms.
+ */
+static inline uint64_t xy_peer_patience(const struct xy_peer *peer)
+{
+	return atomic_load_explicit(&peer->stall_ms, memory_order_relaxed) / 4;
+}
+
 void xy_peer_get(struct xy_peer *peer);
 /* Frees with the last one, after a grace period. Only then is its slot used again: whoever holds a
  * reference may still count in the lane's record. The slot must have been retired before. */

@@ -105,8 +105,7 @@ static inline uint64_t xy_session_sent(const struct xy_session *session)
 
 /* Takes back what a redirect has counted that then failed: a send of the proxy counts in the
  * verdict, before the kernel queues it. To be called for ENOMEM (K15), which the kernel reports
- * after the verdict only; EAGAIN comes before it and has counted nothing. Also sets `sent` right
- * when an answered PING shows that less was received. Any thread. */
+ * after the verdict only; EAGAIN comes before it and has counted nothing. Any thread. */
 static inline void xy_session_unsend(struct xy_session *session, uint64_t bytes)
 {
 	__atomic_fetch_sub(&session->sent, bytes, __ATOMIC_RELAXED);
@@ -155,6 +154,19 @@ static inline void xy_session_prove(struct xy_session *session, uint64_t sent)
 {
 	if (sent > session->proven)
 		__atomic_store_n(&session->proven, sent, __ATOMIC_RELAXED);
+}
+
+/* An answered PING has proven everything up to `sent`, and shown that `missing` bytes of that were
+ * counted and never received. Both fields move; in between more counts as unproven, not less. The
+ * loop. */
+static inline void xy_session_right(struct xy_session *session, uint64_t sent, uint64_t missing)
+{
+	if (!missing) {
+		xy_session_prove(session, sent);
+		return;
+	}
+	__atomic_store_n(&session->proven, sent - missing, __ATOMIC_RELEASE);
+	__atomic_fetch_sub(&session->sent, missing, __ATOMIC_RELEASE);
 }
 
 /* Bytes redirected since the newest proof. Any thread. */

@@ -269,9 +269,15 @@ int xy_client_wait(struct xy_client *client, uint64_t deadline_ns)
 	if (client->stats.frames_in != frames || client->stats.sends != sends)
 		return 0;
 	events = wanted(client);
-	if (client->fd >= 0 && events == 0)
-		return xy_client_fail(client, -EAGAIN,
-				      "inbound memory is full: take messages first");
+	/* Room to send may not come before the proxy is read again: two that feed each other would
+	 * wait for ever. */
+	if (client->fd >= 0 && client->in.full) {
+		ready = events ? wait_socket(client, 0, events) : 0;
+		if (ready == 0)
+			return xy_client_fail(client, -EAGAIN,
+					      "inbound memory is full: take messages first");
+		return xy_min(ready, 0);
+	}
 	/* Memory came free: what was read before needs no poll. */
 	if (client->in.stalled && !client->in.full) {
 		xy_inbound_intake(client);

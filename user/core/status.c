@@ -103,8 +103,9 @@ static json_t *connection_of(const struct xy_connection *connection)
 		(json_int_t)xy_pipe_length(connection->data) +
 			(json_int_t)xy_pipe_length(connection->control),
 		"memory", (json_int_t)connection->cost.bytes, "dropped",
-		(json_int_t)xy_overflow_frames(connection), "waiting", !xy_list_empty(&connection->braked),
-		"subscriptions", (int)connection->subscriptions, "topics", (int)connection->topics);
+		(json_int_t)xy_overflow_frames(connection), "waiting",
+		!xy_list_empty(&connection->braked), "subscriptions",
+		(int)connection->subscriptions, "topics", (int)connection->topics);
 
 	if (!json)
 		return NULL;

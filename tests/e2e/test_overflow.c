@@ -424,6 +424,37 @@ static void test_direct_waits_as_long_as_its_target_says(void **state)
 		assert_int_equal(raw_expect_data(receiver)->header.sequence, i);
 }
 
+/* From a lane, too, and when it does not pause as it is asked to. */
+static void test_direct_fills_no_more_than_its_share(void **state)
+{
+	struct raw *receiver = slow_open(*state, "slow"), *sender = raw_open(*state);
+	struct xy_frame data = raw_header(sender, XY_DATA);
+	static uint8_t frame[XY_HEADER_SIZE + PIECE];
+	uint64_t settled = test_now_ms(), limit;
+	size_t left = 0;
+
+	raw_subscribe(receiver, "{\"subject\":\"direct.much\",\"stall_ms\":600000}");
+	data.flags = XY_DIRECT;
+	data.target = receiver->endpoint;
+	/* One is asked to pause at half of the buffer, and is not read any more at all of it. */
+	limit = (sender->lane ? BUFFER : BUFFER / 2) + BUFFER + sizeof(frame);
+	while (test_now_ms() - settled < 300) {
+		ssize_t n;
+
+		if (!left) {
+			data.sequence++;
+			left = raw_put(frame, data, frame + XY_HEADER_SIZE, PIECE);
+		}
+		n = send(sender->fd, frame + sizeof(frame) - left, left, MSG_NOSIGNAL);
+		if (n > 0) {
+			left -= (size_t)n;
+			settled = test_now_ms();
+		}
+		assert_in_range(held(*state, receiver), 0, limit);
+	}
+	assert_true(held(*state, receiver) >= BUFFER / 2);
+}
+
 /* ---- status -------------------------------------------------------------------------------------
  */
 
@@ -470,6 +501,7 @@ int main(void)
 		proxy_test(test_drop_oldest_spares_what_no_policy_may_drop),
 		proxy_test(test_disconnect_closes_the_slow_one_and_nobody_else),
 		proxy_test(test_direct_waits_as_long_as_its_target_says),
+		proxy_test(test_direct_fills_no_more_than_its_share),
 		proxy_test(test_status_names_the_slow_receiver),
 	};
 

@@ -385,6 +385,8 @@ static void test_pairs_that_saturate_each_other(void **state)
 	}
 	if (why)
 		fail_msg("%s", why);
+	/* Nobody's credit was wrong, or taken for it. */
+	assert_int_equal(status_counter(*state, "credit_righted"), 0);
 	/* They did have to wait for each other. */
 	assert_true(status_counter(*state, "braked") > braked + LENGTH(pairs));
 }

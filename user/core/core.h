@@ -36,9 +36,9 @@
 	X(OVERFLOW_NEWEST, "overflow_newest")                                                     \
 	X(OVERFLOW_OLDEST, "overflow_oldest")                                                     \
 	X(OVERFLOW_DISCONNECT, "overflow_disconnect")                                             \
-	X(NO_MEMORY, "no_memory_dropped")   /* frames that memory did not suffice for: told */    \
-	X(INPUT_WAITS, "no_memory_waits")   /* reads put off for want of memory */                \
-	X(GONE, "receiver_gone")            /* frames for a receiver that closed */               \
+	X(NO_MEMORY, "no_memory_dropped") /* frames that memory did not suffice for: told */      \
+	X(INPUT_WAITS, "no_memory_waits") /* reads put off for want of memory */                  \
+	X(GONE, "receiver_gone")          /* frames for a receiver that closed */                 \
 	X(FLOWS, "flows_installed")                                                               \
 	X(FLOWS_REMOVED, "flows_removed")                                                         \
 	X(FLOWS_EVICTED, "flows_evicted")                                                         \

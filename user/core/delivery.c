@@ -84,6 +84,8 @@ static bool too_much_posted(const struct xy_worker *worker, const struct xy_deli
 static void delivery_drop(struct xy_worker *worker, struct xy_delivery *delivery)
 {
 	xy_count(worker->core, XY_COUNT_OVERFLOW, delivery->frames);
+	atomic_fetch_add_explicit(&delivery->peer->unposted, delivery->frames,
+				  memory_order_relaxed);
 	xy_chain_clear(&delivery->chain, worker->pool);
 	free(delivery->parcel);
 }

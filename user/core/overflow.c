@@ -371,11 +371,15 @@ static void held_drop(struct xy_connection *connection, size_t need, const struc
  */
 
 /* Without memory nothing can be looked at. */
-static void arrival_lost(struct xy_connection *connection, struct xy_chain *chain, uint32_t frames)
+static void arrival_lost(struct xy_connection *connection, struct xy_chain *chain, uint32_t frames,
+			 enum xy_delivery_policy policy)
 {
 	xy_count(connection->worker->core, XY_COUNT_NO_MEMORY, frames);
 	xy_outbound_gone(connection, chain->length, frames);
 	xy_chain_clear(chain, connection->worker->pool);
+	/* The others may lose messages; a stream that may not ends here. */
+	connection->broken |= policy == XY_DELIVER_BLOCK || policy == XY_DELIVER_DIRECT;
+	xy_outbound_dirty(connection);
 }
 
 /* Drops the frames at the front of the chain that continue what is being dropped; with `all` every
@@ -390,7 +394,7 @@ static void arrival_drop(struct xy_connection *connection, struct xy_chain *chai
 	struct xy_view view;
 
 	if (xy_pipe_append(sieve, chain)) {
-		arrival_lost(connection, chain, *frames);
+		arrival_lost(connection, chain, *frames, policy);
 		return;
 	}
 	xy_pipe_flush(sieve);
@@ -450,7 +454,7 @@ bool xy_overflow_admit(struct xy_connection *connection, const struct xy_peer *s
 	if (!full && !(overflow && drops_find(&overflow->drops, sender->endpoint)))
 		return true;
 	if (!overflow_of(connection)) {
-		arrival_lost(connection, chain, *frames);
+		arrival_lost(connection, chain, *frames, policy);
 		return false;
 	}
 	if (full && policy == XY_DELIVER_DROP_OLDEST) {
@@ -504,7 +508,7 @@ void xy_overflow_free(struct xy_connection *connection)
 uint64_t xy_overflow_frames(const struct xy_connection *connection)
 {
 	const struct xy_dropping *overflow = connection->overflow;
-	uint64_t frames = 0;
+	uint64_t frames = atomic_load_explicit(&connection->peer->unposted, memory_order_relaxed);
 
 	for (unsigned p = 0; overflow && p < XY_POLICIES; p++)
 		frames += overflow->frames[p];

@@ -29,7 +29,8 @@
 
 enum steady_way { STEADY_LANE, STEADY_UNIX, STEADY_NO_LANE };
 
-struct steady_message {
+/* Packed: messages lie in a receiver's memory as they come, without alignment. */
+struct __attribute__((packed)) steady_message {
 	uint64_t publisher, count; /* from 1 */
 	uint8_t rest[512];
 };

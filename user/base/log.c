@@ -109,14 +109,18 @@ line_print(uint64_t now_ns, enum xy_log_level level, const char *event, const ch
 	va_end(arguments);
 }
 
-/* Takes a site with suppressed lines, of another second than this one unless `all`. */
-static bool pending_take(uint64_t second, bool all, const char **ret_event, uint32_t *ret_lines)
+/* Takes a site with suppressed lines, of another second than this one unless `all`. The time is
+ * read under the lock, here and below: a thread that waited for it would bring back a second that
+ * is over for the others. */
+static bool pending_take(bool all, uint64_t *ret_now_ns, const char **ret_event,
+			 uint32_t *ret_lines)
 {
 	struct xy_log_site **link, *site;
 
 	pthread_mutex_lock(&lock);
+	*ret_now_ns = xy_clock_realtime_ns();
 	for (link = &pending; (site = *link); link = &site->next) {
-		if (all || site->second != second)
+		if (all || site->second != *ret_now_ns / XY_NS_PER_S)
 			break;
 	}
 	if (site) {
@@ -129,25 +133,24 @@ static bool pending_take(uint64_t second, bool all, const char **ret_event, uint
 	return site != NULL;
 }
 
-static void pending_report(uint64_t now_ns, bool all)
+void xy_log_flush(bool all)
 {
 	const char *event;
+	uint64_t now_ns;
 	uint32_t lines;
 
-	while (pending_take(now_ns / XY_NS_PER_S, all, &event, &lines))
+	while (pending_take(all, &now_ns, &event, &lines))
 		line_print(now_ns, XY_LOG_WARN, "suppressed", " of=%s lines=%u", event, lines);
 }
 
-void xy_log_flush(bool all)
+static bool site_admit(struct xy_log_site *site, const char *event, uint64_t *ret_now_ns)
 {
-	pending_report(xy_clock_realtime_ns(), all);
-}
-
-static bool site_admit(struct xy_log_site *site, const char *event, uint64_t second)
-{
+	uint64_t second;
 	bool admitted;
 
 	pthread_mutex_lock(&lock);
+	*ret_now_ns = xy_clock_realtime_ns();
+	second = *ret_now_ns / XY_NS_PER_S;
 	if (site->second != second) {
 		site->second = second;
 		site->lines = 0;
@@ -167,12 +170,12 @@ static bool site_admit(struct xy_log_site *site, const char *event, uint64_t sec
 void xy_log_write(struct xy_log_site *site, enum xy_log_level level, const char *event,
 		  const char *format, ...)
 {
-	uint64_t now_ns = xy_clock_realtime_ns();
 	int saved = errno;
+	uint64_t now_ns;
 	va_list arguments;
 
-	pending_report(now_ns, false);
-	if (site_admit(site, event, now_ns / XY_NS_PER_S)) {
+	xy_log_flush(false);
+	if (site_admit(site, event, &now_ns)) {
 		va_start(arguments, format);
 		line_write(now_ns, level, event, format, arguments);
 		va_end(arguments);

@@ -13,7 +13,8 @@
 # CHECK_TIMEOUT (seconds, overrides the level's), CHECK_SKIPS=forbid (a skip is a failure).
 # Tests find the binary in $XYLEM and the build in $XY_BUILD, both absolute.
 #
-# Prints failing and skipped tests with their output, and last: N passed, M failed, K skipped.
+# Prints failing and skipped tests with their output, the slowest ones, and last:
+# N passed, M failed, K skipped.
 set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit 1
@@ -34,12 +35,14 @@ run_one() {
 	local -a command=("$test")
 	[[ $test == *.py ]] && command=(python3 "$test")
 	mkdir -p "$dir"
+	SECONDS=0
 	timeout -k 5 "$limit" "${command[@]}" >"$dir/out" 2>"$dir/err" </dev/null &
 	# timeout has a process group of its own, which a terminal's ^C does not reach.
 	# shellcheck disable=SC2064 # this very process, whatever runs later
 	trap "kill $! 2>/dev/null" TERM
 	wait $! 2>/dev/null || status=$?
 	[[ $status == 124 || $status == 137 ]] && echo "# killed: longer than $limit s" >>"$dir/out"
+	echo "$SECONDS $level/$(basename "$test")" >"$dir/seconds"
 	echo "$status" >"$dir/status"
 }
 
@@ -131,6 +134,8 @@ for level in "$@"; do
 	[[ ${#together[@]} -gt 0 || ${#alone[@]} -gt 0 ]] || echo "no tests at level $level"
 done
 
+slowest=$(cat "$results"/*/*/seconds 2>/dev/null | sort -rn | awk '$1 >= 10 && NR <= 6 { printf "%s%s %d s", NR > 1 ? ", " : "", $2, $1 }')
+[[ -z $slowest ]] || echo "slowest: $slowest"
 if [[ ${CHECK_SKIPS:-} == forbid && $skipped -gt 0 ]]; then
 	echo "skips count as failures here (CHECK_SKIPS=forbid)"
 	failed=$((failed + skipped)) skipped=0

@@ -134,7 +134,8 @@ for level in "$@"; do
 	[[ ${#together[@]} -gt 0 || ${#alone[@]} -gt 0 ]] || echo "no tests at level $level"
 done
 
-slowest=$(cat "$results"/*/*/seconds 2>/dev/null | sort -rn | awk '$1 >= 10 && NR <= 6 { printf "%s%s %d s", NR > 1 ? ", " : "", $2, $1 }')
+slowest=$(sort -rn "$results"/*/*/seconds 2>/dev/null | head -n 6 |
+	awk '$1 >= 10 { printf "%s%s %d s", (n++ ? ", " : ""), $2, $1 }')
 [[ -z $slowest ]] || echo "slowest: $slowest"
 if [[ ${CHECK_SKIPS:-} == forbid && $skipped -gt 0 ]]; then
 	echo "skips count as failures here (CHECK_SKIPS=forbid)"

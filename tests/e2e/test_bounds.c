@@ -134,12 +134,14 @@ static void floods_stop(struct flood *floods)
 		atomic_store(&floods[f].stop, true);
 }
 
-static uint64_t unread(const struct raw *raw)
+/* As the kernel says; one that does not count what was redirected (before 6.12) says 0, and then
+ * what the proxy's counters come to. */
+static uint64_t unread(const struct raw *raw, const struct xy_session *session)
 {
 	int bytes;
 
 	assert_int_equal(ioctl(raw->fd, FIONREAD, &bytes), 0);
-	return (uint64_t)bytes;
+	return bytes == 0 && session ? xy_session_sent(session) - raw->consumed : (uint64_t)bytes;
 }
 
 static uint64_t held(const struct proxy *proxy, const struct raw *raw)
@@ -201,7 +203,7 @@ static void flood_bounded(const struct proxy *proxy, unsigned kinds)
 	floods_start(proxy, floods, "bounds.block", kinds);
 	settled = test_now_ms();
 	while (test_now_ms() - settled < SETTLED_MS) {
-		uint64_t bytes = held(proxy, receiver), in_queue = unread(receiver);
+		uint64_t bytes = held(proxy, receiver), in_queue = unread(receiver, session);
 
 		if (session) {
 			assert_in_range(xy_session_outstanding(session), 0, limit);
@@ -254,7 +256,7 @@ static void test_one_that_acks_without_reading_gets_two_windows(void **state)
 	floods_start(*state, floods, "bounds.liar", 7);
 	settled = test_now_ms();
 	while (test_now_ms() - settled < SETTLED_MS) {
-		uint64_t bytes = unread(receiver);
+		uint64_t bytes = unread(receiver, session);
 
 		raw_send_frame(receiver, ack, NULL, 0);
 		assert_in_range(held(*state, receiver), 0, CROWD + FLOODS * TURN);

@@ -36,7 +36,7 @@
 #include "proto/frame.h"
 #include "proto/json.h"
 
-#define FAKE_TIMEOUT_S 20 /* only a failing test waits for so long */
+#define FAKE_TIMEOUT_S 60 /* only a failing test waits for so long */
 #define FAKE_ENDPOINT  0x1111222233334444ull
 #define FAKE_WINDOW    (256u << 10)
 #define FAKE_PEER      0x5555666677778888ull

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#define TEST_TIMEOUT_MS 20000 /* of a wait for what must come; only a failing test sees it pass */
+#define TEST_TIMEOUT_MS 60000 /* of a wait for what must come; only a failing test sees it pass */
 
 enum kernel_path {
 	KERNEL_PATH_OFF = 0,

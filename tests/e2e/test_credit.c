@@ -273,7 +273,7 @@ static struct raw *tight_open(const struct proxy *proxy, const char *limit)
 static void test_redirects_that_fail_for_want_of_memory_are_set_right(void **state)
 {
 	enum { FAILURES = 20 };
-	static uint8_t bytes[FRAME_BYTES];
+	static uint8_t bytes[FRAME_BYTES], payload[FRAME_BYTES];
 	uint64_t arrives[FAILURES * 50], righted, deadline = test_now_ms() + TEST_TIMEOUT_MS;
 	unsigned count = 0, failed = 0;
 	struct pair pair;
@@ -296,7 +296,7 @@ static void test_redirects_that_fail_for_want_of_memory_are_set_right(void **sta
 
 		data.target = pair.topic;
 		data.sequence = ++pair.sequence;
-		size = raw_put(bytes, data, bytes, FRAME_BYTES - XY_HEADER_SIZE);
+		size = raw_put(bytes, data, payload, FRAME_BYTES - XY_HEADER_SIZE);
 		if (send(pair.publisher->fd, bytes, size, MSG_NOSIGNAL) == (ssize_t)size) {
 			assert_true(count < LENGTH(arrives));
 			arrives[count++] = data.sequence;

@@ -286,21 +286,24 @@ void xy_connection_abort(struct xy_connection *connection, const char *why)
 }
 
 /* From here on input is discarded until the client closes; closing with input unread would be an
- * RST that can destroy what was said last. */
+ * RST that can destroy what was said last. That may have to wait for room, as may the rest of the
+ * frame before it; nothing else is sent any more. */
 static void linger(struct xy_connection *connection)
 {
 	connection->state = XY_CONNECTION_LINGER;
 	connection->holds = 0;
-	connection->writing = false;
 	xy_right_end(connection);
-	xy_outbound_drop(connection);
+	xy_outbound_cut(connection);
+	timer_restart(connection, LINGER_MS);
+	/* A lane takes nothing more once the router has forgotten it. */
+	xy_outbound_send(connection);
+	if (connection->state == XY_CONNECTION_CLOSED)
+		return;
 	xy_brake_clear(connection);
 	xy_request_detach(connection);
 	atomic_store_explicit(&connection->peer->closed, true, memory_order_release);
 	xy_notify_room(connection->peer);
-	shutdown(connection->watch.fd, SHUT_WR);
 	xy_connection_rewatch(connection);
-	timer_restart(connection, LINGER_MS);
 }
 
 void xy_connection_fail(struct xy_connection *connection, enum xy_error error,
@@ -313,9 +316,7 @@ void xy_connection_fail(struct xy_connection *connection, enum xy_error error,
 	       xy_error_text(error), message);
 	xy_right_end(connection);
 	xy_error_send(connection, error, cause, message);
-	xy_outbound_send(connection);
-	if (connection->state < XY_CONNECTION_LINGER)
-		linger(connection);
+	linger(connection);
 }
 
 void xy_connection_drain(struct xy_connection *connection)

@@ -195,6 +195,9 @@ void xy_outbound_unread(struct xy_connection *connection);
 void xy_outbound_dirty(struct xy_connection *connection); /* to be sent at the end of the turn */
 void xy_outbound_send(struct xy_connection *connection);
 void xy_outbound_drop(struct xy_connection *connection); /* everything, counted */
+/* As above, but the rest of a frame that has begun to leave stays, and is sent before the control
+ * frames. */
+void xy_outbound_cut(struct xy_connection *connection);
 /* DATA that was posted to the connection has left its pipe, or never gets in. */
 void xy_outbound_gone(struct xy_connection *connection, size_t bytes, uint32_t frames);
 bool xy_outbound_empty(const struct xy_connection *connection);

@@ -172,6 +172,48 @@ void xy_outbound_drop(struct xy_connection *connection)
 	}
 }
 
+/* The rest of a frame that has begun to leave goes before the control frames, as one of them. */
+static int begun_kept(struct xy_connection *connection, size_t begun)
+{
+	struct xy_chain chain = {0};
+	struct xy_view view;
+	struct xy_cursor cursor;
+	int error = xy_pipe_read(connection->data, &view);
+
+	if (error)
+		return error;
+	cursor = xy_view_cursor(&view);
+	error = xy_cursor_share(&cursor, begun, &chain);
+	xy_pipe_advance(connection->data, 0, 0);
+	if (!error && xy_pipe_read(connection->control, &view) == 0) {
+		cursor = xy_view_cursor(&view);
+		error = xy_cursor_share(&cursor, view.length, &chain);
+		xy_pipe_advance(connection->control, error ? 0 : view.length, view.length);
+	}
+	if (!error)
+		error = xy_pipe_append(connection->control, &chain);
+	if (!error)
+		xy_pipe_flush(connection->control);
+	xy_chain_clear(&chain, connection->worker->pool);
+	return error;
+}
+
+void xy_outbound_cut(struct xy_connection *connection)
+{
+	uint32_t begun = connection->partial;
+	bool data = begun && !connection->partial_control;
+
+	/* A stream that ends within a frame is no place for another one. */
+	if (data && begun_kept(connection, begun))
+		connection->broken = true;
+	xy_outbound_drop(connection);
+	if (data) {
+		connection->held_control++;
+		connection->partial_control = true;
+	}
+	connection->partial = begun;
+}
+
 /*
  * BINDINGs count in the lane's `queued` until they are in it, or DATA could overtake them. They are
  * counted off together, when the last control frame of that moment has gone.
@@ -473,5 +515,7 @@ void xy_outbound_send(struct xy_connection *connection)
 	}
 	if (xy_pipe_length(connection->control) <= XY_CONTROL_MAX / 2)
 		xy_connection_release(connection, XY_HOLD_CONTROL);
+	if (connection->state == XY_CONNECTION_LINGER && xy_outbound_empty(connection))
+		shutdown(connection->watch.fd, SHUT_WR);
 	xy_connection_leave(connection);
 }

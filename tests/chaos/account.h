@@ -60,8 +60,11 @@ void sender_begin(struct ledger *ledger, uint32_t worker, uint32_t life);
 void sender_endpoint(struct ledger *ledger, uint32_t worker, uint64_t endpoint);
 void sender_ended(struct ledger *ledger, uint32_t worker); /* a connection */
 /* As above, and it is not connected any more; `words` say why. The run fails unless there is a
- * cause: its proxy was stopped, a fault was injected, or it was slow on purpose and is told so. */
+ * cause: its proxy was stopped; a fault was injected; it was slow and is told so, by plan or by a
+ * nap; or it has little memory, in which even the ERROR may find no room. */
 void connection_ended(struct ledger *ledger, uint32_t worker, const char *words);
+/* Is stopped, or was until a moment ago. */
+bool proxy_was_down(const struct ledger *ledger, uint32_t proxy, uint64_t now_ms);
 void sender_back(struct ledger *ledger, uint32_t worker);
 /* The number of the next message; it is given out. */
 struct stamp sender_next(struct ledger *ledger, uint32_t worker, uint32_t channel);

@@ -234,7 +234,9 @@ void judge_policy_before(uint32_t p)
 		session_before[w] = atomic_load(&worker->session);
 		endpoint_before[w] = atomic_load(&worker->endpoint);
 		policy_before[w] = atomic_load(&worker->policy);
-		if (session_before[w] != atomic_load(&worker->session))
+		/* The endpoint is a new one before the count begins anew. */
+		if (!atomic_load(&worker->connected) ||
+		    session_before[w] != atomic_load(&worker->session))
 			policy_before[w] = 0;
 	}
 }

@@ -157,6 +157,7 @@ struct worker {
 	_Atomic(pid_t) pid;
 	_Atomic(uint32_t) life_number;
 	_Atomic(uint64_t) excused_ms; /* an end of its connection until then is explained */
+	_Atomic(uint64_t) slow_ms;    /* one as slow-consumer, until then; the worker writes, too */
 	_Atomic(uint32_t) order;      /* enum order; the worker takes it */
 	_Atomic(uint64_t) stopped_ms; /* is stopped until then, or was */
 

@@ -286,8 +286,7 @@ static void nap(void)
 				.tv_nsec = (long)(ms % 1000 * 1000000)};
 
 	doing("nap");
-	atomic_store(&worker->excused_ms,
-		     xy_max(atomic_load(&worker->excused_ms), ledger_ms(ledger) + ms + UNLUCKY_MS));
+	atomic_store(&worker->slow_ms, ledger_ms(ledger) + ms + UNLUCKY_MS);
 	nanosleep(&time, NULL);
 }
 

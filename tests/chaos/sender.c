@@ -77,13 +77,19 @@ void sender_back(struct ledger *ledger, uint32_t number)
 	}
 }
 
+bool proxy_was_down(const struct ledger *ledger, uint32_t proxy, uint64_t now)
+{
+	uint64_t down = atomic_load(&ledger->down_ms[proxy]);
+	uint64_t up = atomic_load(&ledger->up_ms[proxy]);
+
+	return down != 0 && (up < down || now <= up + RESTART_MS);
+}
+
 void connection_ended(struct ledger *ledger, uint32_t number, const char *words)
 {
 	struct worker *worker = &ledger->worker[number];
 	uint64_t now = ledger_ms(ledger);
-	uint64_t down = atomic_load(&ledger->down_ms[worker->plan.proxy]);
-	uint64_t up = atomic_load(&ledger->up_ms[worker->plan.proxy]);
-	bool excused = now <= atomic_load(&worker->excused_ms);
+	bool told = strstr(words, "slow-consumer") != NULL;
 
 	sender_ended(ledger, number);
 	atomic_store(&worker->connected, false);
@@ -92,12 +98,13 @@ void connection_ended(struct ledger *ledger, uint32_t number, const char *words)
 	if (atomic_load(&ledger->phase) == PHASE_END) /* by our GOODBYE */
 		return;
 	ledger_note(ledger, "- %s: connection ended: %s", worker->plan.name, words);
-	if (down != 0 && (up < down || now <= up + RESTART_MS))
+	if (proxy_was_down(ledger, worker->plan.proxy, now))
 		atomic_fetch_add(&worker->ending[ENDING_RESTART], 1);
-	else if (worker->plan.may_be_cut || (excused && strstr(words, "slow-consumer") != NULL))
+	else if (now <= atomic_load(&worker->excused_ms))
+		atomic_fetch_add(&worker->ending[told ? ENDING_SLOW : ENDING_INJECTED], 1);
+	else if ((told && (worker->plan.may_be_cut || now <= atomic_load(&worker->slow_ms))) ||
+		 worker->plan.tight)
 		atomic_fetch_add(&worker->ending[ENDING_SLOW], 1);
-	else if (excused)
-		atomic_fetch_add(&worker->ending[ENDING_INJECTED], 1);
 	else
 		ledger_fail(ledger, OTHER, "%s: its connection ended for no known cause: %s",
 			    worker->plan.name, words);

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "chaos/account.h"
 #include "chaos/judge.h"
 #include "chaos/worker.h"
 
@@ -107,6 +108,16 @@ static void start(uint32_t number)
 	_exit(library_worker(ledger, number, life));
 }
 
+/* It said that it had no connection; then there must be a reason. */
+static void try_again(const struct worker *worker, uint64_t now)
+{
+	retries++;
+	if (!proxy_was_down(ledger, worker->plan.proxy, now) && !worker->plan.tight &&
+	    now > atomic_load(&worker->excused_ms))
+		ledger_fail(ledger, OTHER, "%s cannot start, or go on, for no known cause",
+			    worker->plan.name);
+}
+
 static void reap(uint32_t number)
 {
 	struct worker *worker = &ledger->worker[number];
@@ -127,7 +138,7 @@ static void reap(uint32_t number)
 	    atomic_load(&ledger->phase) == PHASE_END)
 		self->finished = true;
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_TRY_AGAIN)
-		retries++;
+		try_again(worker, now);
 	else if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
 		ledger_fail(ledger, OTHER, "%s ended by itself: status %#x", worker->plan.name,
 			    status);

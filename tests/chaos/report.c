@@ -23,7 +23,7 @@ static FILE *log_file;
 static uint32_t notes;
 static struct seen seen[PROXIES][SEEN_MAX];
 static uint64_t kernel_frames[PROXIES], passed_frames[PROXIES], looks, last_checked, last_ms;
-static json_int_t counter_sum[PROXIES];
+static uint64_t budget[PROXIES], high[PROXIES];
 
 bool report_open(struct ledger *the_ledger, const char *directory)
 {
@@ -122,6 +122,14 @@ static void connection_add(uint32_t proxy, const json_t *connection)
 	place->passed = integer_of(kernel, "passed");
 }
 
+/* What it says it used at most; the budget itself is tested elsewhere. */
+static void memory_look(uint32_t proxy, const json_t *memory)
+{
+	budget[proxy] = integer_of(memory, "budget");
+	if (integer_of(memory, "high") > high[proxy])
+		high[proxy] = integer_of(memory, "high");
+}
+
 void report_status(uint32_t proxy, const json_t *status)
 {
 	json_t *connection;
@@ -130,8 +138,7 @@ void report_status(uint32_t proxy, const json_t *status)
 	looks++;
 	json_array_foreach(json_object_get(status, "connections"), i, connection)
 		connection_add(proxy, connection);
-	counter_sum[proxy] =
-		(json_int_t)integer_of(json_object_get(status, "counters"), "slow_consumers");
+	memory_look(proxy, json_object_get(status, "memory"));
 }
 
 /* ---- lines -------------------------------------------------------------------------------------
@@ -240,8 +247,10 @@ void report_end(uint64_t ran_ms)
 	       ", as seen by %" PRIu64 " looks)\n",
 	       percent(kernel_frames[0], passed_frames[0]), kernel_frames[0],
 	       kernel_frames[0] + passed_frames[0], looks);
-	printf("  memory     proxies at most %" PRIu64 " and %" PRIu64 " KiB resident\n",
-	       proxies_rss(0), proxies_rss(1));
+	printf("  memory     proxies at most %" PRIu64 " and %" PRIu64
+	       " KiB resident; of a budget of %" PRIu64 " MiB at most %.1f and %.1f used\n",
+	       proxies_rss(0), proxies_rss(1), budget[0] >> 20, (double)high[0] / (1 << 20),
+	       (double)high[1] / (1 << 20));
 	printf("%u corrupt, %u reordered, %u duplicated, %u unaccounted, %u other failures\n",
 	       atomic_load(&ledger->corrupt), atomic_load(&ledger->reordered),
 	       atomic_load(&ledger->duplicated), atomic_load(&ledger->unaccounted),

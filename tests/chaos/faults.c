@@ -23,7 +23,7 @@ static uint32_t any_worker(void)
 	for (int i = 0; i < 100; i++) {
 		uint32_t w = (uint32_t)dice_below(&dice, ledger->workers);
 
-		if (workers_running(w))
+		if (workers_running(w) && !ledger->worker[w].plan.spared)
 			return w;
 	}
 	return NO_INDEX;

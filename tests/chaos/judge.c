@@ -22,8 +22,8 @@
 #include "chaos/account.h"
 
 #define PATIENCE_MS    20000
-#define HOLD_BEFORE_MS 3000
-#define HOLD_AFTER_MS  12000
+#define HOLD_BEFORE_MS 1500
+#define HOLD_AFTER_MS  6000
 #define CLAIM_MS       10000
 #define TAIL_MS        20000
 #define SAMPLE_MS      500

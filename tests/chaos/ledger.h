@@ -25,11 +25,11 @@
 #define PROXIES           2
 #define LOSSES_MAX        64
 #define ENDPOINTS_MAX     8
-#define RINGS_MAX         12
+#define RINGS_MAX         16
 #define RING_SIZE         (1u << 20)
 #define NOTES_MAX         4096
 #define CLAIMS_MAX        16384
-#define TROUBLES_MAX      16
+#define TROUBLES_MAX      64
 #define NO_INDEX          UINT32_MAX
 
 /* ---- plan: written by the driver before anybody starts ----------------------------------------
@@ -63,6 +63,7 @@ struct worker_plan {
 	enum way way;
 	uint32_t proxy;
 	bool crc, no_bundle, tight;
+	bool spared;     /* no fault is caused to it, but those of its proxy */
 	bool may_be_cut; /* a policy of its, or want of memory, closes it */
 	uint32_t naps;   /* a nap before so many of 1,000 turns … */
 	uint32_t nap_ms; /* … of up to so long */

@@ -173,6 +173,21 @@ static void groups(struct making *making)
 	}
 }
 
+/* A queue group without trouble of its own: what is missing has no excuse. */
+static void calm_group(struct making *making)
+{
+	uint32_t group = making->ledger->groups++;
+
+	worker_new(making, "calm-pub", 0);
+	making->worker->spared = true;
+	feeds_group(making, channel_add(making, CHANNEL_TOPIC, "calm.a", 50), group);
+	for (int i = 0; i < 3; i++) {
+		worker_new(making, "calm", i);
+		making->worker->spared = true;
+		member_of(subscription_add(making, "calm.*"), "calm", group);
+	}
+}
+
 /* One frame a message, so that dropped frames bound missing messages. */
 static void policies(struct making *making)
 {
@@ -270,6 +285,7 @@ void plan_make(struct ledger *ledger, uint32_t rate)
 		pairs(&making);
 		fan_out(&making);
 		groups(&making);
+		calm_group(&making);
 		policies(&making);
 		requests(&making);
 		echo(&making);

@@ -70,6 +70,7 @@ static bool drops_follow(struct xy_drops *drops, const struct xy_frame *frame,
 	if (rest)
 		*ret_policy = drop->policy;
 	if (!rest || is_last(frame))
+		/* There is one: NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
 		*drop = drops->list[--drops->count];
 	return rest;
 }

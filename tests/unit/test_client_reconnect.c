@@ -149,7 +149,7 @@ static void a_message_that_waits_for_room_meanwhile_has_the_new_ids(void **state
 
 	(void)state;
 	assert_int_equal(xy_client_declare(client, "a", &topic), 0);
-	fake.topic_offset = 1000;
+	fake_renumber(&fake, 1000);
 	fake_set(&fake, &fake.hold_synced, true);
 	fake_inject(&fake, (struct xy_frame){.type = XY_SYNC_WANTED}, NULL, 0);
 	while (fake_count(&fake, XY_SYNC) < 2)

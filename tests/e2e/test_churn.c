@@ -558,15 +558,11 @@ static uint64_t flows_installed(void)
 	return flows;
 }
 
-static void test_order_and_integrity_under_churn(void **state)
+static void churn(uint64_t seed)
 {
-	const char *given = getenv("SEED"), *messages = getenv("MESSAGES");
-	uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
 	unsigned publishers = 0;
 	bool moved;
 
-	proxy = *state;
-	wanted = messages != NULL ? strtoull(messages, NULL, 0) : test_scaled(MESSAGES);
 	print_message("SEED=%lu MESSAGES=%lu\n", seed, wanted);
 	checks_begin();
 	actors_prepare();
@@ -598,9 +594,23 @@ static void test_order_and_integrity_under_churn(void **state)
 	print_message("%lu deliveries from %u connections\n", (unsigned long)atomic_load(&checked),
 		      source_count);
 	assert_true(atomic_load(&checked) >= wanted);
-	if (proxy_kernel_path(proxy) == KERNEL_PATH_ON)
-		assert_true(flows_installed() > 0);
 	checks_begin();
+}
+
+static void test_order_and_integrity_under_churn(void **state)
+{
+	const char *given = getenv("SEED"), *messages = getenv("MESSAGES");
+	uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+
+	proxy = *state;
+	wanted = messages != NULL ? strtoull(messages, NULL, 0) : test_scaled(MESSAGES);
+	churn(seed);
+	/* Few messages on a busy machine may be through before the kernel takes over any. */
+	while (proxy_kernel_path(proxy) == KERNEL_PATH_ON && flows_installed() == 0) {
+		assert_true(test_now_ms() < deadline);
+		churn(++seed);
+	}
 }
 
 int main(void)

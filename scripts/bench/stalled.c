@@ -164,8 +164,7 @@ static void xylem_flush(void)
 	xy_client_process(xylem_client);
 }
 
-/* ---- NATS: its own library, defaults ----------------------------------------------------------
- */
+/* ---- NATS: its own library, defaults --------------------------------------------------------- */
 
 static natsConnection *nats;
 
@@ -210,8 +209,7 @@ static void nats_flush(void)
 {
 }
 
-/* ---- Redis: hiredis, a pipeline per tick ------------------------------------------------------
- */
+/* ---- Redis: hiredis, a pipeline per tick ----------------------------------------------------- */
 
 static redisContext *redis;
 static unsigned redis_asked;
@@ -263,8 +261,7 @@ static void redis_flush(void)
 	}
 }
 
-/* ---- runs -------------------------------------------------------------------------------------
- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 static const struct kind {
 	const char *name;

@@ -28,8 +28,7 @@ struct account *account_open(struct ledger *ledger, uint32_t number)
 	return account;
 }
 
-/* ---- what a receiver is owed -------------------------------------------------------------------
- */
+/* ---- what a receiver is owed ----------------------------------------------------------------- */
 
 static bool matches(const struct subscription_plan *subscription, const char *subject)
 {
@@ -127,8 +126,7 @@ void account_unsubscribing(struct account *account, uint32_t subscription)
 	coverage_update(account, false);
 }
 
-/* ---- what is missing ---------------------------------------------------------------------------
- */
+/* ---- what is missing ------------------------------------------------------------------------- */
 
 /* How many of (from, to] lie in losses of the sender; these need not be disjoint. */
 uint64_t account_ended(const struct channel_state *state, uint64_t from, uint64_t to)
@@ -230,8 +228,7 @@ static void missing(struct account *account, const struct stamp *stamp, const ch
 	claim_post(account, stamp, from, to, left);
 }
 
-/* ---- one message -------------------------------------------------------------------------------
- */
+/* ---- one message ----------------------------------------------------------------------------- */
 
 static bool source_find(struct account *account, uint64_t source)
 {

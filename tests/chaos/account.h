@@ -52,8 +52,7 @@ bool account_take(struct account *account, const char *subject, uint64_t source,
 /* How many of (from, to] lie in losses of the sender (ENDED). */
 uint64_t account_ended(const struct channel_state *state, uint64_t from, uint64_t to);
 
-/* ---- what a sender writes down -----------------------------------------------------------------
- */
+/* ---- what a sender writes down --------------------------------------------------------------- */
 
 void sender_begin(struct ledger *ledger, uint32_t worker, uint32_t life);
 /* This endpoint is ours, from now on; before anything is sent by it. */

@@ -63,8 +63,7 @@ static bool dead(uint32_t worker, uint32_t life)
 	return died_life[worker][life & 1] == life;
 }
 
-/* ---- rings -------------------------------------------------------------------------------------
- */
+/* ---- rings ----------------------------------------------------------------------------------- */
 
 static struct channel_state *ring_state(const struct ring *ring, unsigned parity)
 {
@@ -172,8 +171,7 @@ static bool ring_judge(struct ring *ring, unsigned parity, bool last)
 	return true;
 }
 
-/* ---- claims ------------------------------------------------------------------------------------
- */
+/* ---- claims ---------------------------------------------------------------------------------- */
 
 static void claim_judge(uint32_t receiver, uint32_t sender, uint32_t life_number, uint32_t channel,
 			uint64_t from, uint64_t to, uint64_t missing, uint64_t ms)
@@ -221,8 +219,7 @@ static void claims_judge(void)
 	}
 }
 
-/* ---- overflow policies -------------------------------------------------------------------------
- */
+/* ---- overflow policies ----------------------------------------------------------------------- */
 
 void judge_policy_before(uint32_t p)
 {
@@ -271,8 +268,7 @@ void judge_policy(uint32_t p, const json_t *status)
 	}
 }
 
-/* ---- tails -------------------------------------------------------------------------------------
- */
+/* ---- tails ----------------------------------------------------------------------------------- */
 
 /* Only `block` owes its receiver everything. */
 static bool owed(const struct worker *receiver, const struct channel_plan *plan)
@@ -329,8 +325,7 @@ void judge_begins(uint32_t worker, uint32_t life)
 	}
 }
 
-/* ---- all ---------------------------------------------------------------------------------------
- */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 void judge_tick(void)
 {

@@ -79,8 +79,7 @@ void ledger_fail(struct ledger *ledger, enum verdict verdict, const char *format
 		ledger_note(ledger, "%s: %s", word[verdict], text);
 }
 
-/* ---- randomness --------------------------------------------------------------------------------
- */
+/* ---- randomness ------------------------------------------------------------------------------ */
 
 uint64_t dice_roll(struct dice *dice)
 {

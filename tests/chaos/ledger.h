@@ -32,8 +32,7 @@
 #define TROUBLES_MAX      64
 #define NO_INDEX          UINT32_MAX
 
-/* ---- plan: written by the driver before anybody starts ----------------------------------------
- */
+/* ---- plan: written by the driver before anybody starts --------------------------------------- */
 
 enum worker_kind { WORKER_LIBRARY, WORKER_PYTHON, WORKER_RAW, WORKER_GARBAGE };
 enum way { WAY_LANE, WAY_NO_LANE, WAY_UNIX };
@@ -72,8 +71,7 @@ struct worker_plan {
 	struct subscription_plan subscription[SUBSCRIPTIONS_MAX];
 };
 
-/* ---- what a sender says ------------------------------------------------------------------------
- */
+/* ---- what a sender says ---------------------------------------------------------------------- */
 
 /* Messages (from, to] may be missing: the connection that carried them ended. */
 struct loss {
@@ -99,8 +97,7 @@ struct endpoint {
 	_Atomic(uint32_t) life;
 };
 
-/* ---- what a receiver says ----------------------------------------------------------------------
- */
+/* ---- what a receiver says -------------------------------------------------------------------- */
 
 struct stream {
 	_Atomic(uint32_t) life; /* of the sender; 0 = none */
@@ -182,8 +179,7 @@ struct worker {
 	struct stream stream[WORKERS_MAX][CHANNELS_MAX][2]; /* by sender, channel, parity of life */
 };
 
-/* ---- queue groups ------------------------------------------------------------------------------
- */
+/* ---- queue groups ---------------------------------------------------------------------------- */
 
 /* Each message once over all members: a member writes the lap of a number into its place. */
 struct ring {
@@ -196,8 +192,7 @@ static inline uint8_t ring_lap(uint64_t number)
 	return (uint8_t)(number / RING_SIZE % 255 + 1);
 }
 
-/* ---- all of it ---------------------------------------------------------------------------------
- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 enum phase {
 	PHASE_RUN,
@@ -274,8 +269,7 @@ static inline struct life *life_of(struct worker *worker, uint32_t number)
 	return &worker->life[number & 1];
 }
 
-/* ---- randomness: everything follows from the seed ----------------------------------------------
- */
+/* ---- randomness: everything follows from the seed -------------------------------------------- */
 
 struct dice {
 	uint64_t state;

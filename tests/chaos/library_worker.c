@@ -44,8 +44,7 @@ static void doing(const char *what)
 	snprintf(worker->doing, sizeof(worker->doing), "%s", what);
 }
 
-/* ---- what happens to the connection ------------------------------------------------------------
- */
+/* ---- what happens to the connection ---------------------------------------------------------- */
 
 /* An ERROR that answers no call, or the library's own word of a loss. */
 static void told(const char *words)
@@ -112,8 +111,7 @@ bool __wrap_xy_inbound_payload(struct xy_client *self, const uint8_t *frame,
 	return right;
 }
 
-/* ---- beginning ---------------------------------------------------------------------------------
- */
+/* ---- beginning ------------------------------------------------------------------------------- */
 
 static int open_client(void)
 {
@@ -177,8 +175,7 @@ static int set_up(void)
 	return error;
 }
 
-/* ---- out ---------------------------------------------------------------------------------------
- */
+/* ---- out ------------------------------------------------------------------------------------- */
 
 /* One message of a channel. 0, or -EAGAIN: not now. */
 static int send_one(uint32_t c)
@@ -250,8 +247,7 @@ static bool synchronize(int timeout_ms)
 	return true;
 }
 
-/* ---- in ----------------------------------------------------------------------------------------
- */
+/* ---- in -------------------------------------------------------------------------------------- */
 
 static void take_one(const struct xy_message *message)
 {
@@ -276,8 +272,7 @@ static void take(int timeout_ms)
 	}
 }
 
-/* ---- faults of its own -------------------------------------------------------------------------
- */
+/* ---- faults of its own ----------------------------------------------------------------------- */
 
 static void nap(void)
 {
@@ -335,8 +330,7 @@ static void toggle(uint64_t now_ms)
 	next_toggle_ms = now_ms + 100 + dice_below(&dice, here ? 300 : 5000);
 }
 
-/* ---- turns -------------------------------------------------------------------------------------
- */
+/* ---- turns ----------------------------------------------------------------------------------- */
 
 static void statistics(void)
 {

@@ -85,8 +85,7 @@ static void slow(struct making *making, uint32_t naps, uint32_t nap_ms)
 	making->worker->nap_ms = nap_ms;
 }
 
-/* ---- roles -------------------------------------------------------------------------------------
- */
+/* ---- roles ----------------------------------------------------------------------------------- */
 
 /* A chain of three, each the only receiver of the one before: the kernel's case. */
 static void one_to_one(struct making *making)

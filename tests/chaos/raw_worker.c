@@ -38,8 +38,7 @@ struct raw {
 	uint8_t out[BATCH_MAX + 8 * XY_FRAME_MAX];
 };
 
-/* ---- in ----------------------------------------------------------------------------------------
- */
+/* ---- in -------------------------------------------------------------------------------------- */
 
 static void take_frame(struct raw *raw, const struct xy_frame *frame, const uint8_t *payload)
 {
@@ -102,8 +101,7 @@ static bool read_some(struct raw *raw, int ms, short also)
 	return true;
 }
 
-/* ---- out ---------------------------------------------------------------------------------------
- */
+/* ---- out ------------------------------------------------------------------------------------- */
 
 static struct xy_frame header(const struct raw *raw, enum xy_type type)
 {
@@ -216,8 +214,7 @@ static bool synchronize(struct raw *raw)
 	return true;
 }
 
-/* ---- messages ----------------------------------------------------------------------------------
- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static void ping(struct raw *raw)
 {
@@ -297,8 +294,7 @@ static bool batch(struct raw *raw)
 	return !dice_chance(&raw->dice, raw->wanted ? 6 : 1, 8) || synchronize(raw);
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static bool greet(struct raw *raw, const struct worker_plan *plan)
 {

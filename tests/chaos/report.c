@@ -55,8 +55,7 @@ void report_notes(void)
 	}
 }
 
-/* ---- sums --------------------------------------------------------------------------------------
- */
+/* ---- sums ------------------------------------------------------------------------------------ */
 
 static uint64_t tally_sum(enum tally tally, int proxy)
 {
@@ -141,8 +140,7 @@ void report_status(uint32_t proxy, const json_t *status)
 	memory_look(proxy, json_object_get(status, "memory"));
 }
 
-/* ---- lines -------------------------------------------------------------------------------------
- */
+/* ---- lines ----------------------------------------------------------------------------------- */
 
 static double percent(uint64_t part, uint64_t other)
 {

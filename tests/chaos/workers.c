@@ -33,8 +33,7 @@ static struct dice dice;
 static uint32_t kills, retries;
 static char tight[64]; /* cgroup directory; "" = none */
 
-/* ---- a cgroup with little memory for sockets ---------------------------------------------------
- */
+/* ---- a cgroup with little memory for sockets ------------------------------------------------- */
 
 static bool file_write(const char *directory, const char *name, const char *text)
 {
@@ -66,8 +65,7 @@ static void tight_close(void)
 		rmdir(tight);
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void run_python(uint32_t number, uint32_t life)
 {
@@ -160,8 +158,7 @@ static void watch(uint32_t number)
 	}
 }
 
-/* ---- for the driver ----------------------------------------------------------------------------
- */
+/* ---- for the driver -------------------------------------------------------------------------- */
 
 void workers_open(struct ledger *the_ledger, int ledger_fd, const char *the_build)
 {

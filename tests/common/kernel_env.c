@@ -16,8 +16,7 @@
 #include "base/clock.h"
 #include "common/sandbox.h"
 
-/* ---- environment --------------------------------------------------------------------------------
- */
+/* ---- environment ----------------------------------------------------------------------------- */
 
 static void unavailable(const char *what)
 {
@@ -137,8 +136,7 @@ void env_close(struct env *env)
 	test_free(env);
 }
 
-/* ---- clients ------------------------------------------------------------------------------------
- */
+/* ---- clients --------------------------------------------------------------------------------- */
 
 void client_connect(struct env *env, struct client *client)
 {
@@ -214,8 +212,7 @@ void client_close(struct env *env, struct client *client)
 	}
 }
 
-/* ---- frames -------------------------------------------------------------------------------------
- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 static unsigned char payload_byte(uint64_t source, uint64_t sequence, size_t at)
 {
@@ -280,8 +277,7 @@ bool frame_intact(const void *whole)
 	return true;
 }
 
-/* ---- sockets ------------------------------------------------------------------------------------
- */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 void send_all(int fd, const void *data, size_t size)
 {
@@ -339,8 +335,7 @@ struct frame receive_frame(int fd)
 	return frame;
 }
 
-/* ---- flows --------------------------------------------------------------------------------------
- */
+/* ---- flows ----------------------------------------------------------------------------------- */
 
 struct xy_flow_key flow_key(const struct client *from, uint64_t target)
 {
@@ -367,8 +362,7 @@ void flow_to(struct env *env, const struct client *from, uint64_t target, const 
 	flow_put(env, from, target, &to, 1);
 }
 
-/* ---- counters -----------------------------------------------------------------------------------
- */
+/* ---- counters -------------------------------------------------------------------------------- */
 
 const char *reason_text(enum xy_reason reason)
 {

@@ -18,8 +18,7 @@
 
 #define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 
-/* ---- the bystanders
- * ------------------------------------------------------------------------------ */
+/* ---- the bystanders -------------------------------------------------------------------------- */
 
 static struct {
 	struct raw *publisher, *subscriber;
@@ -55,8 +54,7 @@ static int bystander_teardown(void **state)
 #define bad_input_test(function) \
 	cmocka_unit_test_setup_teardown(function, bystander_setup, bystander_teardown)
 
-/* ---- headers
- * ------------------------------------------------------------------------------------- */
+/* ---- headers --------------------------------------------------------------------------------- */
 
 static void put_length(uint8_t *header, uint32_t length)
 {
@@ -130,8 +128,7 @@ static void test_wrong_source_in_the_middle_of_good_frames(void **state)
 	bystander_exchange();
 }
 
-/* ---- JSON
- * ---------------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static void test_json_of_every_kind(void **state)
 {
@@ -181,8 +178,7 @@ static void test_json_of_every_kind(void **state)
 	bystander_exchange();
 }
 
-/* ---- framing
- * ------------------------------------------------------------------------------------- */
+/* ---- framing --------------------------------------------------------------------------------- */
 
 static void test_frames_byte_by_byte_and_cut_anywhere(void **state)
 {
@@ -324,8 +320,7 @@ static void test_hello_and_a_flood_before_welcome_is_read(void **state)
 	bystander_exchange();
 }
 
-/* ---- numbers of connections
- * ------------------------------------------------------------------------ */
+/* ---- numbers of connections ------------------------------------------------------------------ */
 
 static int silent_connect(const struct proxy *proxy)
 {
@@ -380,8 +375,7 @@ static void test_connections_that_come_and_go(void **state)
 	bystander_exchange();
 }
 
-/* ---- a client that never reads
- * ---------------------------------------------------------------------- */
+/* ---- a client that never reads --------------------------------------------------------------- */
 
 /* Sends as long as the socket takes it at once, at most so many bytes; returns what was taken. */
 static size_t flood(struct raw *raw, const uint8_t *frame, size_t size, size_t most)

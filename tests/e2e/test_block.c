@@ -132,9 +132,7 @@ static void drain(struct raw *receiver, struct feed *feed, uint64_t *got)
 	}
 }
 
-/* ---- the subscriber
- * ------------------------------------------------------------------------------
- */
+/* ---- the subscriber -------------------------------------------------------------------------- */
 
 static void slow_but_moving(const struct proxy *proxy, struct raw *publisher)
 {
@@ -217,9 +215,7 @@ static void test_one_that_makes_no_progress_for_stall_ms_is_closed(void **state)
 	stalled(*state, unix_open(*state));
 }
 
-/* ---- the others
- * ----------------------------------------------------------------------------------
- */
+/* ---- the others ------------------------------------------------------------------------------ */
 
 static void others_go_on(const struct proxy *proxy, struct raw *publisher)
 {
@@ -290,9 +286,7 @@ static void test_what_a_waiting_publisher_receives_goes_on(void **state)
 	blocked_receives(*state, unix_open(*state));
 }
 
-/* ---- the library
- * ---------------------------------------------------------------------------------
- */
+/* ---- the library ----------------------------------------------------------------------------- */
 
 struct library {
 	const char *server;

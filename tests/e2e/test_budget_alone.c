@@ -31,8 +31,7 @@
 #define MEASURES 1
 #endif
 
-/* ---- looking -----------------------------------------------------------------------------------
- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 static uint64_t memory_number(const struct proxy *proxy, const char *name)
 {
@@ -125,8 +124,7 @@ static void watch_end(const struct watch *watch, const char *what)
 		assert_in_range(watch->resident_most, 0, BUDGET + SLACK);
 }
 
-/* ---- a client that publishes, and one that never reads -----------------------------------------
- */
+/* ---- a client that publishes, and one that never reads --------------------------------------- */
 
 static struct raw *deaf_open(struct proxy *proxy, const char *subject, const char *policy)
 {
@@ -216,8 +214,7 @@ static uint64_t deadline_after(unsigned ms)
 	return test_now_ms() + ms;
 }
 
-/* ---- one publisher, one subscriber that never reads ---------------------------------------------
- */
+/* ---- one publisher, one subscriber that never reads ------------------------------------------ */
 
 /* True when everything was sent, false when it could not go on for a second. */
 static bool flood_all(struct flood *flood, struct watch *watch, unsigned frames, size_t length)
@@ -271,8 +268,7 @@ static void test_a_subscriber_that_never_reads_stays_within_the_budget(void **st
 	policy_stays_within(*state, "block", false);
 }
 
-/* ---- many that never read -----------------------------------------------------------------------
- */
+/* ---- many that never read -------------------------------------------------------------------- */
 
 #define DEAF  64
 #define FRAME (16 << 10)
@@ -347,8 +343,7 @@ static void test_many_that_never_read_are_closed_and_everybody_else_goes_on(void
 	assert_in_range(kernel, 90, UINT64_MAX);
 }
 
-/* ---- pairs that read late
- * ------------------------------------------------------------------------ */
+/* ---- pairs that read late -------------------------------------------------------------------- */
 
 #define PAIRS       32
 #define PAIR_FRAMES 200
@@ -435,9 +430,7 @@ static void test_who_reads_late_gets_everything_in_order(void **state)
 		      (unsigned long long)memory_number(proxy, "high") >> 10);
 }
 
-/* ---- lanes at rest
- * -------------------------------------------------------------------------------
- */
+/* ---- lanes at rest --------------------------------------------------------------------------- */
 
 #define RESTING 60
 #define REST_FRAMES \
@@ -481,8 +474,7 @@ static void test_what_is_read_and_not_acked_does_not_count_for_ever(void **state
 	}
 }
 
-/* ---- senders that finish nothing
- * ----------------------------------------------------------------- */
+/* ---- senders that finish nothing ------------------------------------------------------------- */
 
 #define DRIBBLERS 90
 #define DRIBBLE   60000
@@ -550,8 +542,7 @@ static void test_when_it_is_used_up_nobody_new_is_let_in(void **state)
 	raw_open(proxy);
 }
 
-/* ---- a container
- * ---------------------------------------------------------------------------------- */
+/* ---- a container ----------------------------------------------------------------------------- */
 
 #define LIMIT (32 * MIB)
 

@@ -246,8 +246,7 @@ static void test_acks_that_are_too_low_get_nobody_more_than_two_windows(void **s
 	record_close(&pair.record);
 }
 
-/* ---- for real -----------------------------------------------------------------------------------
- */
+/* ---- for real -------------------------------------------------------------------------------- */
 
 /* A receiver whose sockets are charged to a memory cgroup with little room for TCP. NULL where
  * there is no such thing. */

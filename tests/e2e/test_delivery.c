@@ -26,8 +26,7 @@ static void assert_passed_unchanged(const struct raw_frame *got, const struct xy
 	assert_memory_equal(got->payload, payload, length);
 }
 
-/* ---- topics and subscriptions ------------------------------------------------------------------
- */
+/* ---- topics and subscriptions ---------------------------------------------------------------- */
 
 static void test_declaring_twice_gives_the_same_topic(void **state)
 {
@@ -214,8 +213,7 @@ static void test_a_group_passes_over_a_member_that_declines_its_own(void **state
 	raw_expect_fence(declines, declines);
 }
 
-/* ---- queue groups ------------------------------------------------------------------------------
- */
+/* ---- queue groups ---------------------------------------------------------------------------- */
 
 /* Reads what the publisher has sent to each; returns how many messages in all. Marks every sequence
  * seen. */
@@ -327,8 +325,7 @@ static void test_a_group_goes_on_when_a_member_leaves(void **state)
 	}
 }
 
-/* ---- direct, requests
- * ---------------------------------------------------------------------------- */
+/* ---- direct, requests ------------------------------------------------------------------------ */
 
 static void test_direct_reaches_its_endpoint_only(void **state)
 {
@@ -379,8 +376,7 @@ static void test_request_and_reply(void **state)
 	}
 }
 
-/* ---- content
- * ------------------------------------------------------------------------------------- */
+/* ---- content --------------------------------------------------------------------------------- */
 
 static void test_headers_and_payloads_pass_unchanged(void **state)
 {
@@ -493,8 +489,7 @@ static void test_all_fragments_of_a_message_go_to_one_member(void **state)
 	assert_int_equal(total, MESSAGES * FRAGMENTS);
 }
 
-/* ---- order
- * --------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------- */
 
 /* Messages of many sizes, in sends of one or of many frames, with control frames between them, read
  * in step so that the window is never used up. */

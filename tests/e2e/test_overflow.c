@@ -165,8 +165,7 @@ static uint64_t dropped(const struct proxy *proxy, const struct raw *raw, const 
 	return count;
 }
 
-/* ---- whole messages -----------------------------------------------------------------------------
- */
+/* ---- whole messages -------------------------------------------------------------------------- */
 
 /* Everything sent has arrived, or is counted as dropped by this policy. */
 static void assert_accounted_for(const struct proxy *proxy, const struct raw *receiver,
@@ -321,8 +320,7 @@ static void test_a_burst_is_not_dropped_while_the_receiver_has_room(void **state
 	assert_int_equal(dropped(*state, receiver, "drop-newest", "messages"), 0);
 }
 
-/* ---- several policies at one receiver -----------------------------------------------------------
- */
+/* ---- several policies at one receiver -------------------------------------------------------- */
 
 static uint64_t frames_read(const struct proxy *proxy, const struct raw *raw)
 {
@@ -424,8 +422,7 @@ static void test_disconnect_closes_the_slow_one_and_nobody_else(void **state)
 	assert_non_null(strstr((char *)receiver->frame.payload, "slow-consumer"));
 }
 
-/* ---- DIRECT -------------------------------------------------------------------------------------
- */
+/* ---- DIRECT ---------------------------------------------------------------------------------- */
 
 static void test_direct_waits_as_long_as_its_target_says(void **state)
 {
@@ -486,8 +483,7 @@ static void test_direct_fills_no_more_than_its_share(void **state)
 	assert_true(bytes >= BUFFER / 2);
 }
 
-/* ---- status -------------------------------------------------------------------------------------
- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 static void test_status_names_the_slow_receiver(void **state)
 {

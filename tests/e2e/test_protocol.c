@@ -38,8 +38,7 @@ static void pair_exchange(struct pair *pair, const char *text)
 	raw_expect_text(pair->subscriber, text);
 }
 
-/* ---- errors that close ------------------------------------------------------------------------
- */
+/* ---- errors that close ----------------------------------------------------------------------- */
 
 static void test_types_that_are_not_a_clients_close(void **state)
 {
@@ -116,8 +115,7 @@ static void test_checks_come_in_the_order_of_the_protocol(void **state)
 	raw_expect_error(raw, XY_E_BAD_SOURCE);
 }
 
-/* ---- errors that do not close ------------------------------------------------------------------
- */
+/* ---- errors that do not close ---------------------------------------------------------------- */
 
 struct bad_data {
 	enum xy_error error;
@@ -390,8 +388,7 @@ static void test_request_without_subscribers_has_no_responders(void **state)
 	raw_expect_silence(raw);
 }
 
-/* ---- the rest of the conversation ---------------------------------------------------------------
- */
+/* ---- the rest of the conversation ------------------------------------------------------------ */
 
 static void test_ping_is_answered_with_its_payload(void **state)
 {

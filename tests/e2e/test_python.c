@@ -88,8 +88,7 @@ static void await_subscriber(const struct proxy *proxy, const char *subject)
 	}
 }
 
-/* ---- with itself
- * --------------------------------------------------------------------------------- */
+/* ---- with itself ----------------------------------------------------------------------------- */
 
 static void test_messages_arrive(void **state)
 {
@@ -173,8 +172,7 @@ static void test_errors_are_told(void **state)
 	program_end(program, 3);
 }
 
-/* ---- with the commands of `xylem`
- * ------------------------------------------------------------------ */
+/* ---- with the commands of `xylem` ------------------------------------------------------------ */
 
 static void test_xylem_sub_prints_what_python_publishes(void **state)
 {

@@ -67,8 +67,7 @@ static bool pair_done(const struct side *side)
 	       atomic_load(&other->got) == atomic_load(&side->sent);
 }
 
-/* ---- by hand ------------------------------------------------------------------------------------
- */
+/* ---- by hand --------------------------------------------------------------------------------- */
 
 struct hand {
 	struct side *side;
@@ -191,8 +190,7 @@ static void hand_round(struct hand *hand)
 	hand_write(hand);
 }
 
-/* ---- by the library -----------------------------------------------------------------------------
- */
+/* ---- by the library -------------------------------------------------------------------------- */
 
 static struct xy_client *library_open(struct side *side, struct xy_topic **ret_topic)
 {
@@ -276,8 +274,7 @@ static void *library_run(void *context)
 	return NULL;
 }
 
-/* ---- all of them --------------------------------------------------------------------------------
- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 struct pair {
 	const char *name;

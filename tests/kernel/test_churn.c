@@ -93,8 +93,7 @@ static bool receive_exactly(int fd, unsigned char *to, size_t size)
 	return true;
 }
 
-/* ---- clients ------------------------------------------------------------------------------------
- */
+/* ---- clients --------------------------------------------------------------------------------- */
 
 static bool send_control(struct client *from, struct frame *frame)
 {
@@ -205,8 +204,7 @@ static void *subscriber_run(void *context)
 	return NULL;
 }
 
-/* ---- the proxy ----------------------------------------------------------------------------------
- */
+/* ---- the proxy ------------------------------------------------------------------------------- */
 
 static bool redirect(struct connection *to, const void *data, size_t size)
 {
@@ -345,8 +343,7 @@ static void *proxy_run(void *context)
 	return NULL;
 }
 
-/* ---- flows that come and go ---------------------------------------------------------------------
- */
+/* ---- flows that come and go ------------------------------------------------------------------ */
 
 static void *flows_run(void *context)
 {
@@ -429,8 +426,7 @@ static void frames_arrive_whole_and_in_order_on_changing_paths(void **state)
 	env_close(env);
 }
 
-/* ---- a subscriber that leaves -------------------------------------------------------------------
- */
+/* ---- a subscriber that leaves ---------------------------------------------------------------- */
 
 static void *leave(void *context)
 {

@@ -20,8 +20,7 @@
 
 #define TOPIC 0x7000000000000001
 
-/* ---- population ---------------------------------------------------------------------------------
- */
+/* ---- population ------------------------------------------------------------------------------ */
 
 /* Another address on the loopback device: the machine's own, but outside 127.0.0.0/8. */
 static void own_address_add(const char *alias, const char *address)
@@ -198,8 +197,7 @@ static void a_proxy_end_of_another_agent_is_refused(void **state)
 	env_close(env);
 }
 
-/* ---- claims -------------------------------------------------------------------------------------
- */
+/* ---- claims ---------------------------------------------------------------------------------- */
 
 static void a_lone_sync_takes_the_claim(void **state)
 {
@@ -343,8 +341,7 @@ static void a_bound_socket_takes_no_second_claim(void **state)
 	env_close(env);
 }
 
-/* ---- old generations ----------------------------------------------------------------------------
- */
+/* ---- old generations ------------------------------------------------------------------------- */
 
 static void a_socket_of_an_old_generation_writes_nothing(void **state)
 {

@@ -104,8 +104,7 @@ static void proxy_and_publisher_take_turns_in_order(void **state)
 	lanes_close();
 }
 
-/* ---- drops --------------------------------------------------------------------------------------
- */
+/* ---- drops ----------------------------------------------------------------------------------- */
 
 static void assert_dropped(size_t size)
 {

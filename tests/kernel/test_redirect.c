@@ -240,8 +240,7 @@ static void other_senders_have_no_flow(void **state)
 	lanes_close();
 }
 
-/* ---- barrier, epochs, LOST ----------------------------------------------------------------------
- */
+/* ---- barrier, epochs, LOST ------------------------------------------------------------------- */
 
 static void order_waits_until_the_slow_path_is_empty(void **state)
 {
@@ -335,8 +334,7 @@ static void a_frame_of_garbage_in_a_lost_stream_is_no_ack(void **state)
 	lanes_close();
 }
 
-/* ---- groups -------------------------------------------------------------------------------------
- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 static void a_group_gives_to_the_member_with_most_room(void **state)
 {
@@ -402,8 +400,7 @@ static void a_group_skips_the_sender(void **state)
 	lanes_close();
 }
 
-/* ---- other addresses ----------------------------------------------------------------------------
- */
+/* ---- other addresses ------------------------------------------------------------------------- */
 
 static void ipv6_has_lanes(void **state)
 {

@@ -29,8 +29,7 @@
 
 #define TOPIC 0x7000000000000001
 
-/* ---- slots --------------------------------------------------------------------------------------
- */
+/* ---- slots ----------------------------------------------------------------------------------- */
 
 static void slot_end(struct env *env, struct xy_slot slot)
 {
@@ -139,8 +138,7 @@ static void a_claim_needs_an_endpoint_of_its_own(void **state)
 	env_close(env);
 }
 
-/* ---- flows --------------------------------------------------------------------------------------
- */
+/* ---- flows ----------------------------------------------------------------------------------- */
 
 static void a_full_flow_table_says_so(void **state)
 {
@@ -183,8 +181,7 @@ static void both_ways_to_wait_come_back(void **state)
 	env_close(env);
 }
 
-/* ---- pins ---------------------------------------------------------------------------------------
- */
+/* ---- pins ------------------------------------------------------------------------------------ */
 
 static uint32_t files_in(const char *path)
 {
@@ -283,8 +280,7 @@ static void a_bpffs_is_mounted_where_there_is_none(void **state)
 	env_close(env);
 }
 
-/* ---- cgroup -------------------------------------------------------------------------------------
- */
+/* ---- cgroup ---------------------------------------------------------------------------------- */
 
 static void only_cgroup_v2_directories_will_do(void **state)
 {
@@ -307,8 +303,7 @@ static void only_cgroup_v2_directories_will_do(void **state)
 	env_close(env);
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static void bad_options_are_refused_in_words(void **state)
 {

@@ -59,8 +59,7 @@ static int tree_remove(void **state)
 #define V2_MOUNT "41 31 0:38 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw,nsdelegate\n"
 #define V1_NONE  "9223372036854771712\n"
 
-/* ---- cgroups ----------------------------------------------------------------------------------
- */
+/* ---- cgroups --------------------------------------------------------------------------------- */
 
 static void without_cgroups_there_is_no_limit(void **state)
 {
@@ -162,8 +161,7 @@ static void lines_that_make_no_sense_are_passed_over(void **state)
 	assert_int_equal(xy_limits_cgroup(root), XY_LIMIT_NONE);
 }
 
-/* ---- TCP, and the default ----------------------------------------------------------------------
- */
+/* ---- TCP, and the default -------------------------------------------------------------------- */
 
 static void tcp_memory_is_the_second_of_three_counts_of_pages(void **state)
 {

@@ -38,8 +38,7 @@ struct xy_acceptor {
 	struct xy_task stop;
 };
 
-/* ---- accepting
- * --------------------------------------------------------------------------------------- */
+/* ---- accepting ------------------------------------------------------------------------------- */
 
 static void listeners_watch(struct xy_acceptor *acceptor, uint32_t events)
 {
@@ -95,8 +94,7 @@ static void listener_ready(struct xy_watch *watch, uint32_t events)
 		rest_begin(acceptor, listener, error);
 }
 
-/* ---- set-up
- * ------------------------------------------------------------------------------------------- */
+/* ---- set-up ---------------------------------------------------------------------------------- */
 
 static int listener_open(struct xy_acceptor *acceptor, const char *text, char *why, size_t why_size)
 {

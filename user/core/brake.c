@@ -26,8 +26,7 @@
 #define CROWD_LIMIT    (4 * XY_BUFFER_PAUSE)
 #define DIRECT_LIMIT   XY_BUFFER_PAUSE
 
-/* ---- waiting ------------------------------------------------------------------------------------
- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static int wait_add(struct xy_connection *connection, struct xy_peer *peer, uint32_t group,
 		    bool direct)
@@ -214,8 +213,7 @@ void xy_brake_memory(struct xy_connection *connection, struct xy_peer *receiver)
 	wait_begin(connection);
 }
 
-/* ---- SYNC ---------------------------------------------------------------------------------------
- */
+/* ---- SYNC ------------------------------------------------------------------------------------ */
 
 static void sync_wait_group(struct xy_connection *connection, const struct xy_group *group,
 			    uint32_t number)
@@ -316,8 +314,7 @@ void xy_brake_handed(struct xy_connection *connection, uint32_t frames)
 		xy_session_barrier_add(session, frames);
 }
 
-/* ---- wanting one
- * ---------------------------------------------------------------------------------- */
+/* ---- wanting one ----------------------------------------------------------------------------- */
 
 void xy_brake_want(struct xy_connection *connection)
 {

@@ -26,8 +26,7 @@
 #define GAP_MS  2   /* at least, also when somebody asks */
 #define STEP    16  /* who sees this share of the budget more than the last round did, asks */
 
-/* ---- what follows from its size ----------------------------------------------------------------
- */
+/* ---- what follows from its size -------------------------------------------------------------- */
 
 static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
 {
@@ -54,8 +53,7 @@ uint64_t xy_budget_default(const char *root)
 	return xy_max(bytes, XY_BUDGET_MIN);
 }
 
-/* ---- use ---------------------------------------------------------------------------------------
- */
+/* ---- use ------------------------------------------------------------------------------------- */
 
 /* From here on redirect is switched off, publishers are braked. */
 static uint64_t pressing(const struct xy_budget *budget)
@@ -101,8 +99,7 @@ static bool is_wide(const struct xy_core *core)
 	return connections * each >= budget->bytes / 2;
 }
 
-/* ---- decisions ---------------------------------------------------------------------------------
- */
+/* ---- decisions ------------------------------------------------------------------------------- */
 
 /* A drain has switched redirect off for good. */
 static void redirect_switch(struct xy_core *core, bool on)
@@ -157,8 +154,7 @@ static void decide(struct xy_core *core)
 	meter_set(core, used);
 }
 
-/* ---- rounds ------------------------------------------------------------------------------------
- */
+/* ---- rounds ---------------------------------------------------------------------------------- */
 
 static void timer_restart(struct xy_budget *budget)
 {
@@ -249,8 +245,7 @@ void xy_budget_start(struct xy_core *core, struct xy_loop *loop)
 	timer_restart(budget);
 }
 
-/* ---- for people --------------------------------------------------------------------------------
- */
+/* ---- for people ------------------------------------------------------------------------------ */
 
 json_t *xy_budget_describe(const struct xy_core *core)
 {

@@ -15,8 +15,7 @@
 #define LINGER_MS 2000
 #define RETRY_MS  5
 
-/* ---- input on and off
- * ------------------------------------------------------------------------------ */
+/* ---- input on and off ------------------------------------------------------------------------ */
 
 void xy_connection_rewatch(struct xy_connection *connection)
 {
@@ -73,8 +72,7 @@ void xy_connection_release(struct xy_connection *connection, enum xy_hold hold)
 		xy_list_add_tail(&connection->worker->ready, &connection->ready);
 }
 
-/* ---- timers
- * ----------------------------------------------------------------------------------------- */
+/* ---- timers ---------------------------------------------------------------------------------- */
 
 /* What the kernel moved counts as heard: a lane's DATA passes the proxy by. */
 static void heard_in_kernel(struct xy_connection *connection, uint64_t now)
@@ -153,8 +151,7 @@ void xy_connection_retry(struct xy_connection *connection)
 		xy_timer_start(connection->worker->loop, &connection->retry, RETRY_MS);
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void ready(struct xy_watch *watch, uint32_t events)
 {

@@ -18,8 +18,7 @@
 #define GAP_MS   1000        /* nobody looked for so long: nobody can be said to have stalled */
 #define SHED_MAX 8           /* connections closed in one look */
 
-/* ---- one connection ----------------------------------------------------------------------------
- */
+/* ---- one connection -------------------------------------------------------------------------- */
 
 /* Bytes in the receive queue of a lane's client. One that answers no PING may have made up its
  * acks; of one whose input is held the answers lie behind its DATA. */
@@ -103,8 +102,7 @@ static uint64_t connection_look(struct xy_connection *connection, uint64_t now, 
 	return unread;
 }
 
-/* ---- who has to go -----------------------------------------------------------------------------
- */
+/* ---- who has to go --------------------------------------------------------------------------- */
 
 static bool takes_nothing(const struct xy_connection *connection, uint64_t now)
 {
@@ -187,8 +185,7 @@ static void shed(struct xy_worker *worker, uint64_t now)
 	}
 }
 
-/* ---- all of a worker ---------------------------------------------------------------------------
- */
+/* ---- all of a worker ------------------------------------------------------------------------- */
 
 static void sum_change(_Atomic(uint64_t) *sum, uint64_t *share, uint64_t now)
 {
@@ -238,8 +235,7 @@ void xy_budget_turn(struct xy_worker *worker)
 		xy_budget_soon(budget);
 }
 
-/* ---- while memory is short ---------------------------------------------------------------------
- */
+/* ---- while memory is short ------------------------------------------------------------------- */
 
 /* One send at a time, for those who take it; when all is used up, not before the last one is read
  * whole. Less would let nobody make progress, and nobody could be told from the stalled. */

@@ -32,8 +32,7 @@ struct greeting {
 	char address[XY_ADDRESS_TEXT_SIZE];
 };
 
-/* ---- saying no
- * --------------------------------------------------------------------------------------- */
+/* ---- saying no ------------------------------------------------------------------------------- */
 
 static void greeting_free(struct greeting *greeting)
 {
@@ -116,8 +115,7 @@ static void greeting_expired(struct xy_timer *timer)
 		refuse(greeting, XY_E_HELLO_TIMEOUT, "no HELLO within 5 seconds");
 }
 
-/* ---- saying yes
- * -------------------------------------------------------------------------------------- */
+/* ---- saying yes ------------------------------------------------------------------------------ */
 
 /* Takes the same time whichever byte differs, so that a token cannot be guessed byte by byte. */
 static bool token_equal(const char *known, const char *given)
@@ -257,8 +255,7 @@ static void greet(struct greeting *greeting, const struct xy_hello *hello)
 	xy_loop_post_unbound(worker->loop, &handover->task);
 }
 
-/* ---- HELLO
- * ------------------------------------------------------------------------------------------- */
+/* ---- HELLO ----------------------------------------------------------------------------------- */
 
 static void refuse_for_memory(struct greeting *greeting)
 {
@@ -356,8 +353,7 @@ static void greeting_ready(struct xy_watch *watch, uint32_t events)
 	}
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void xy_greeting_new(struct xy_greetings *greetings, int fd, bool is_unix,
 		     const struct xy_address *peer)

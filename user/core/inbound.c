@@ -29,8 +29,7 @@ struct run {
 	uint32_t frames;
 };
 
-/* ---- routing -----------------------------------------------------------------------------------
- */
+/* ---- routing --------------------------------------------------------------------------------- */
 
 static void no_responders(struct xy_connection *connection, const struct xy_frame *frame)
 {
@@ -294,8 +293,7 @@ static void data_frame(struct xy_connection *connection, struct run *run,
 		data_topic(connection, run, frame, cursor);
 }
 
-/* ---- frames ------------------------------------------------------------------------------------
- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 /* The client's first frame decides whether the connection is a lane (the claim ends with it). */
 static int first_frame(struct xy_connection *connection, const struct xy_frame *frame)
@@ -444,8 +442,7 @@ static void frames_read(struct xy_connection *connection)
 			connection->holds || turn_is_over(connection) ? consumed : view.length);
 }
 
-/* ---- bytes -------------------------------------------------------------------------------------
- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 static void input_ended(struct xy_connection *connection, int error)
 {

@@ -23,8 +23,7 @@ struct message {
 	char subject[];
 };
 
-/* ---- notes: what may be said many times and is done once
- * ------------------------------------------ */
+/* ---- notes: what may be said many times and is done once ------------------------------------- */
 
 static void notes_run(struct xy_task *task)
 {
@@ -96,8 +95,7 @@ void xy_notify_room(struct xy_peer *receiver)
 	}
 }
 
-/* ---- messages: each with something of its own
- * ------------------------------------------------------ */
+/* ---- messages: each with something of its own ------------------------------------------------ */
 
 static struct message *message_new(struct xy_peer *peer, uint64_t target, const char *subject,
 				   const char *name, void (*run)(struct xy_task *task))

@@ -22,8 +22,7 @@
 /* More than a client's send buffer and the proxy's receive buffer hold together. */
 #define UNPROVEN_HELD (8u << 20)
 
-/* ---- control frames ---------------------------------------------------------------------------
- */
+/* ---- control frames -------------------------------------------------------------------------- */
 
 int xy_control_send(struct xy_connection *connection, const struct xy_frame *frame,
 		    const void *payload, size_t length)
@@ -82,8 +81,7 @@ bool xy_outbound_empty(const struct xy_connection *connection)
 	return xy_pipe_length(connection->control) == 0 && xy_pipe_length(connection->data) == 0;
 }
 
-/* ---- DATA in ----------------------------------------------------------------------------------
- */
+/* ---- DATA in --------------------------------------------------------------------------------- */
 
 void xy_outbound_gone(struct xy_connection *connection, size_t bytes, uint32_t frames)
 {
@@ -238,8 +236,7 @@ static void bindings_sent(struct xy_connection *connection)
 	connection->bindings = 0;
 }
 
-/* ---- to a lane ----------------------------------------------------------------------------------
- */
+/* ---- to a lane ------------------------------------------------------------------------------- */
 
 /* One redirect of whole frames. 0, or -errno: nothing was sent. */
 static int lane_redirect(struct xy_connection *connection, const struct xy_cursor *cursor,
@@ -372,8 +369,7 @@ static void outbound_lane(struct xy_connection *connection)
 	xy_connection_retry(connection);
 }
 
-/* ---- to a socket -------------------------------------------------------------------------------
- */
+/* ---- to a socket ----------------------------------------------------------------------------- */
 
 /* Bytes that are left of the frame which `sent` bytes of this view ended in. `held` frames are in
  * the view; they need not be walked when all of it went. */

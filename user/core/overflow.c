@@ -14,8 +14,7 @@
 /* So long after the last drop the next one begins something new. */
 #define EPISODE_MS 1000
 
-/* ---- messages that are being dropped ------------------------------------------------------------
- */
+/* ---- messages that are being dropped --------------------------------------------------------- */
 
 static struct xy_drop *drops_find(const struct xy_drops *drops, uint64_t source)
 {
@@ -92,8 +91,7 @@ static void drops_begin(struct xy_drops *drops, const struct xy_frame *frame,
 		drops_put(drops, &drop);
 }
 
-/* ---- what may be dropped of what is held
- * -------------------------------------------------------- */
+/* ---- what may be dropped of what is held ----------------------------------------------------- */
 
 static int stretches_add(struct xy_stretches *stretches, size_t bytes, bool loose)
 {
@@ -142,8 +140,7 @@ static void stretches_take(struct xy_stretches *stretches, size_t bytes)
 		stretches->first = 0;
 }
 
-/* ---- counting -----------------------------------------------------------------------------------
- */
+/* ---- counting -------------------------------------------------------------------------------- */
 
 struct tally {
 	size_t bytes;
@@ -207,8 +204,7 @@ static void frame_at(const struct xy_cursor *cursor, struct xy_frame *frame)
 	xy_frame_decode(header, frame);
 }
 
-/* ---- what is held -------------------------------------------------------------------------------
- */
+/* ---- what is held ---------------------------------------------------------------------------- */
 
 /* A walk over `data`. */
 struct sift {
@@ -368,8 +364,7 @@ static void held_drop(struct xy_connection *connection, size_t need, const struc
 	xy_chain_clear(&sift.kept, connection->worker->pool);
 }
 
-/* ---- what arrives -------------------------------------------------------------------------------
- */
+/* ---- what arrives ---------------------------------------------------------------------------- */
 
 /* Without memory nothing can be looked at. */
 static void arrival_lost(struct xy_connection *connection, struct xy_chain *chain, uint32_t frames,

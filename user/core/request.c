@@ -11,8 +11,7 @@
 
 #define JSON_MAX 4096 /* bytes of a SUBSCRIBE payload */
 
-/* ---- answers of the router
- * ------------------------------------------------------------------------ */
+/* ---- answers of the router ------------------------------------------------------------------- */
 
 /* The connection that a request belongs to, if it is still there. */
 static struct xy_connection *request_back(struct xy_request *request)
@@ -125,8 +124,7 @@ static void answered_flow(struct xy_request *request)
 	xy_request_free(request);
 }
 
-/* ---- asking the router
- * ---------------------------------------------------------------------------- */
+/* ---- asking the router ----------------------------------------------------------------------- */
 
 static void request_send(struct xy_connection *connection, struct xy_request *request)
 {
@@ -179,8 +177,7 @@ void xy_request_flow(struct xy_connection *connection, struct xy_target *target)
 	xy_request_send(connection->worker->core->router, request);
 }
 
-/* ---- frames
- * --------------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 /* A new request for a frame, or an ERROR to the client. */
 static struct xy_request *request_of(struct xy_connection *connection, const struct xy_frame *frame,

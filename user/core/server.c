@@ -47,8 +47,7 @@ struct xy_server {
 	int lock; /* -1 = not ours */
 };
 
-/* ---- names and limits ---------------------------------------------------------------------------
- */
+/* ---- names and limits ------------------------------------------------------------------------ */
 
 static unsigned long network_namespace(void)
 {
@@ -173,8 +172,7 @@ static enum xy_exit limits_set(struct xy_core *core, const struct xy_server_opti
 	return XY_EXIT_OK;
 }
 
-/* ---- the kernel side
- * ------------------------------------------------------------------------------ */
+/* ---- the kernel side ------------------------------------------------------------------------- */
 
 static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server_options *options)
 {
@@ -228,8 +226,7 @@ static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server
 	return XY_EXIT_OK;
 }
 
-/* ---- the end
- * -------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static bool workers_empty(const struct xy_core *core)
 {
@@ -279,8 +276,7 @@ static void signal_ready(struct xy_watch *watch, uint32_t events)
 		drain_begin(server);
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static enum xy_exit threads_new(struct xy_server *server, const struct xy_server_options *options)
 {

@@ -34,8 +34,7 @@ static void watchdog_watch(struct xy_watchdog *watchdog, struct xy_loop *loop,
 		.loop = loop, .pulse = pulse, .moved_ms = xy_loop_now_ms(watchdog->loop)};
 }
 
-/* ---- looking ------------------------------------------------------------------------------------
- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 static bool is_stuck(const struct watched *watched)
 {
@@ -84,8 +83,7 @@ static uint64_t loop_look(struct xy_watchdog *watchdog, struct watched *watched,
 	return for_ms;
 }
 
-/* ---- what a stuck worker leaves to others -------------------------------------------------------
- */
+/* ---- what a stuck worker leaves to others ---------------------------------------------------- */
 
 static void tasks_move(struct xy_core *core, struct xy_worker *stuck, uint32_t *more)
 {
@@ -118,8 +116,7 @@ static void stuck_relieve(struct xy_core *core)
 			tasks_move(core, core->worker[w], more);
 }
 
-/* ---- the round ----------------------------------------------------------------------------------
- */
+/* ---- the round ------------------------------------------------------------------------------- */
 
 static uint64_t look_every_ms(const struct xy_core *core)
 {

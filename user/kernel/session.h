@@ -22,8 +22,7 @@
 #define XY_EPOCH(barrier)       ((uint32_t)((barrier) >> 32))
 #define XY_EPOCH_COUNT(barrier) ((uint32_t)(barrier))
 
-/* ---- as a sender --------------------------------------------------------------------------------
- */
+/* ---- as a sender ----------------------------------------------------------------------------- */
 
 /* Starts the epoch of a SYNC that is being answered, before SYNCED is sent. The loop. */
 static inline void xy_session_epoch_start(struct xy_session *session, uint64_t correlation)
@@ -83,8 +82,7 @@ static inline bool xy_session_behind(const struct xy_session *session)
 	       __atomic_load_n(&session->barrier_done, __ATOMIC_RELAXED);
 }
 
-/* ---- as a receiver ------------------------------------------------------------------------------
- */
+/* ---- as a receiver --------------------------------------------------------------------------- */
 
 /* Any thread. */
 static inline void xy_session_queued_add(struct xy_session *session, uint32_t frames)

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "common/proxy.h"
 #include "common/raw.h"
@@ -289,6 +290,40 @@ static void test_what_waits_for_a_stuck_loop_is_bounded(void **state)
 	assert_int_equal(raw_expect_data(held)->header.sequence, sequence);
 }
 
+/* One that must not miss anything gets what was posted, and is closed where the rest is missing. */
+static void test_disconnect_holds_for_what_waits_for_a_stuck_loop(void **state)
+{
+	enum { FLOOD = 24 << 20, SIZE = 16000, BUFFER = 16 << 20 };
+	const int buffer = BUFFER;
+	static const char payload[SIZE];
+	struct proxy *proxy = *state;
+	struct raw *held = open_on(proxy, STUCK), *publisher = open_on(proxy, FREE);
+	uint64_t topic, last = 0;
+
+	/* It takes all that was posted: not its own loop finds it slow. */
+	assert_int_equal(setsockopt(held->fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)),
+			 0);
+	raw_subscribe(held, "{\"subject\":\"stuck.flood\",\"overflow\":\"disconnect\"}");
+	topic = raw_declare(publisher, "stuck.flood");
+	stop(proxy, 1, STUCK);
+	for (uint64_t sequence = 1; sequence * SIZE < FLOOD; sequence++) {
+		struct xy_frame header = raw_header(publisher, XY_DATA);
+
+		header.target = topic;
+		header.sequence = sequence;
+		raw_send_frame(publisher, header, payload, SIZE);
+	}
+	go(1);
+	while (raw_read(held, TEST_TIMEOUT_MS) == RAW_FRAME &&
+	       held->frame.header.type != XY_ERROR) {
+		if (held->frame.header.type == XY_DATA)
+			assert_int_equal(held->frame.header.sequence, ++last);
+	}
+	assert_int_equal(held->frame.header.type, XY_ERROR);
+	assert_non_null(strstr((const char *)held->frame.payload, "slow-consumer"));
+	raw_expect_closed(held);
+}
+
 int main(void)
 {
 	static const char *const arguments[] = {"--loops", "2", NULL};
@@ -299,6 +334,8 @@ int main(void)
 			test_what_all_loops_leave_undone_waits_for_the_first_that_moves, teardown),
 		cmocka_unit_test_teardown(test_connections_of_a_stuck_loop_lose_nothing, teardown),
 		cmocka_unit_test_teardown(test_what_waits_for_a_stuck_loop_is_bounded, teardown),
+		cmocka_unit_test_teardown(test_disconnect_holds_for_what_waits_for_a_stuck_loop,
+					  teardown),
 	};
 
 	return proxy_run_both(tests, arguments);

@@ -19,6 +19,8 @@ struct parcel {
 	struct xy_chain chain;
 	uint32_t frames;
 	enum xy_delivery_policy policy;
+	bool closes; /* instead of a share: the receiver missed some, and its policy is disconnect
+		      */
 };
 
 int xy_deliveries_init(struct xy_deliveries *deliveries, uint32_t peers)
@@ -56,12 +58,23 @@ static void delivery_lost(struct xy_worker *worker, struct xy_peer *peer, struct
 	xy_chain_clear(chain, worker->pool);
 }
 
+static void missed(struct xy_peer *peer)
+{
+	if (!peer->connection)
+		return;
+	xy_count(peer->worker->core, XY_COUNT_SLOW_CONSUMERS, 1);
+	xy_connection_fail(peer->connection, XY_E_SLOW_CONSUMER, NULL,
+			   "too much is on its way, and a subscription says disconnect");
+}
+
 static void parcel_run(struct xy_task *task)
 {
 	struct parcel *parcel = xy_container_of(task, struct parcel, task);
 	struct xy_peer *peer = parcel->peer;
 
-	if (peer->connection)
+	if (parcel->closes)
+		missed(peer);
+	else if (peer->connection)
 		xy_outbound_deliver(peer->connection, parcel->sender, &parcel->chain,
 				    parcel->frames, parcel->policy);
 	else
@@ -81,43 +94,55 @@ static bool too_much_posted(const struct xy_worker *worker, const struct xy_deli
 	       atomic_load_explicit(&delivery->peer->pending, memory_order_relaxed) >= POSTED_MAX;
 }
 
-static void delivery_drop(struct xy_worker *worker, struct xy_delivery *delivery)
+static void parcel_post(struct xy_delivery *delivery, struct xy_peer *sender, bool closes)
 {
+	struct xy_peer *peer = delivery->peer;
+	struct parcel *parcel = delivery->parcel;
+
+	parcel->task = (struct xy_task){.name = "deliver", .run = parcel_run};
+	parcel->peer = peer;
+	parcel->sender = sender;
+	parcel->frames = delivery->frames;
+	parcel->policy = delivery->policy;
+	parcel->closes = closes;
+	xy_chain_move(&parcel->chain, &delivery->chain);
+	xy_peer_get(peer);
+	xy_peer_get(sender);
+	xy_loop_post(peer->worker->loop, &parcel->task);
+}
+
+static void delivery_drop(struct xy_worker *worker, struct xy_peer *sender,
+			  struct xy_delivery *delivery)
+{
+	struct xy_peer *peer = delivery->peer;
+
 	xy_count(worker->core, XY_COUNT_OVERFLOW, delivery->frames);
-	atomic_fetch_add_explicit(&delivery->peer->unposted, delivery->frames,
-				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&peer->unposted, delivery->frames, memory_order_relaxed);
 	xy_chain_clear(&delivery->chain, worker->pool);
-	free(delivery->parcel);
+	/* Once: whoever is stuck would gather them. */
+	if (delivery->policy == XY_DELIVER_DISCONNECT && !atomic_exchange(&peer->missed, true))
+		parcel_post(delivery, sender, true);
+	else
+		free(delivery->parcel);
 }
 
 static void delivery_hand_on(struct xy_worker *worker, struct xy_peer *sender,
 			     struct xy_delivery *delivery)
 {
 	struct xy_peer *peer = delivery->peer;
-	struct parcel *parcel = delivery->parcel;
 
 	if (too_much_posted(worker, delivery)) {
-		delivery_drop(worker, delivery);
+		delivery_drop(worker, sender, delivery);
 		return;
 	}
 	delivery_count(peer, delivery->chain.length, delivery->frames);
-	if (peer->worker == worker) {
-		if (peer->connection)
-			xy_outbound_deliver(peer->connection, sender, &delivery->chain,
-					    delivery->frames, delivery->policy);
-		else
-			delivery_lost(worker, peer, &delivery->chain, delivery->frames);
-		return;
-	}
-	parcel->task = (struct xy_task){.name = "deliver", .run = parcel_run};
-	parcel->peer = peer;
-	parcel->sender = sender;
-	parcel->frames = delivery->frames;
-	parcel->policy = delivery->policy;
-	xy_chain_move(&parcel->chain, &delivery->chain);
-	xy_peer_get(peer);
-	xy_peer_get(sender);
-	xy_loop_post(peer->worker->loop, &parcel->task);
+	if (peer->worker != worker)
+		parcel_post(delivery, sender, false);
+	else if (peer->connection)
+		xy_outbound_deliver(peer->connection, sender, &delivery->chain, delivery->frames,
+				    delivery->policy);
+	else
+		delivery_lost(worker, peer, &delivery->chain, delivery->frames);
 }
 
 static struct xy_delivery *delivery_of(struct xy_worker *worker, struct xy_peer *peer,

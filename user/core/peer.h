@@ -47,7 +47,8 @@ struct xy_peer {
 		given; /* by the worker: bytes of DATA given to TCP or dropped; progress */
 	_Atomic(uint64_t)
 		unread; /* by the worker, of one without a lane that acks: bytes sent, not acked */
-	_Atomic(uint64_t) unposted; /* frames that others dropped instead of posting them */
+	_Atomic(uint64_t) unposted; /* frames that others dropped instead of posting them; … */
+	_Atomic(bool) missed;       /* … of these some for a subscription that says disconnect */
 	_Atomic(uint64_t) waiting;  /* workers (bits) with publishers that wait for room here */
 	_Atomic(uint32_t) stall_ms; /* by the router: the longest of its subscriptions' */
 	_Atomic(uint32_t) bindings; /* posted by the router, not yet in the control pipe: DATA waits

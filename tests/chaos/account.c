@@ -348,6 +348,25 @@ static bool ring_take(struct account *account, const struct stamp *stamp, uint32
 	return false;
 }
 
+/* What an old connection had sent may be read after the new one's beginning. */
+static bool late_take(struct account *account, const struct stamp *stamp, struct stream *stream,
+		      uint64_t source)
+{
+	if (source == stream->source_before && stamp->counter <= stream->seen_before) {
+		ledger_fail(account->ledger, REORDERED,
+			    "%s: %s life %u channel %u: %" PRIu64 " after %" PRIu64
+			    " of source %016" PRIx64,
+			    account->worker->plan.name,
+			    account->ledger->worker[stamp->worker].plan.name, stamp->life,
+			    stamp->channel, stamp->counter, stream->seen_before, source);
+		return false;
+	}
+	stream->source_before = source;
+	stream->seen_before = stamp->counter;
+	tally_add(account->worker, TALLY_LATE, 1);
+	return true;
+}
+
 /* Order and once. */
 static bool stream_take(struct account *account, const struct stamp *stamp, const char *subject,
 			uint64_t source, bool plain)
@@ -357,7 +376,7 @@ static bool stream_take(struct account *account, const struct stamp *stamp, cons
 	struct stream *stream =
 		&account->worker->stream[stamp->worker][stamp->channel][stamp->life & 1];
 	uint64_t seen, floor;
-	uint32_t life = atomic_load(&stream->life);
+	uint32_t life = atomic_load(&stream->life), order;
 
 	if (life != stamp->life) {
 		if (life > stamp->life) {
@@ -366,20 +385,10 @@ static bool stream_take(struct account *account, const struct stamp *stamp, cons
 		}
 		stream_begin(stream, stamp->life, plain);
 	}
-	if (source != stream->source && source == stream->source_before) {
-		/* What its old connection had sent may be read after the new one's beginning. */
-		if (stamp->counter > stream->seen_before) {
-			stream->seen_before = stamp->counter;
-			tally_add(account->worker, TALLY_LATE, 1);
-			return true;
-		}
-		ledger_fail(ledger, REORDERED,
-			    "%s: %s life %u channel %u: %" PRIu64 " after %" PRIu64
-			    " of source %016" PRIx64,
-			    account->worker->plan.name, sender, stamp->life, stamp->channel,
-			    stamp->counter, stream->seen_before, source);
-		return false;
-	}
+	order = atomic_load(
+		&account->ledger->worker[account->sender].endpoint_of[account->slot].order);
+	if (stream->source != 0 && source != stream->source && order < stream->source_order)
+		return late_take(account, stamp, stream, source);
 	seen = atomic_load(&stream->seen);
 	if (stamp->counter <= seen) {
 		enum verdict verdict =
@@ -396,6 +405,7 @@ static bool stream_take(struct account *account, const struct stamp *stamp, cons
 		stream->source_before = stream->source;
 		stream->seen_before = seen;
 		stream->source = source;
+		stream->source_order = order;
 	}
 	floor = atomic_load(&stream->floor);
 	if (plain && stamp->counter > (seen > floor ? seen : floor) + 1)

@@ -94,6 +94,7 @@ struct life {
 
 struct endpoint {
 	_Atomic(uint64_t) id;
+	_Atomic(uint32_t) order; /* among this worker's */
 	_Atomic(uint32_t) life;
 };
 
@@ -103,7 +104,8 @@ struct stream {
 	_Atomic(uint32_t) life; /* of the sender; 0 = none */
 	_Atomic(bool) covered;  /* a plain subscription brings it, or it is direct */
 	uint64_t source, source_before;
-	uint64_t seen_before; /* of source_before */
+	uint32_t source_order; /* of source */
+	uint64_t seen_before;  /* of source_before */
 	_Atomic(uint64_t) seen;
 	_Atomic(uint64_t) floor; /* what is above must arrive */
 };

@@ -39,10 +39,11 @@ void sender_begin(struct ledger *ledger, uint32_t number, uint32_t life_number)
 void sender_endpoint(struct ledger *ledger, uint32_t number, uint64_t endpoint)
 {
 	struct worker *worker = &ledger->worker[number];
-	uint32_t slot = atomic_fetch_add(&worker->endpoints, 1) % ENDPOINTS_MAX;
+	uint32_t order = atomic_fetch_add(&worker->endpoints, 1), slot = order % ENDPOINTS_MAX;
 
 	atomic_store(&worker->endpoint_of[slot].id, 0);
 	atomic_store(&worker->endpoint_of[slot].life, atomic_load(&worker->life_number));
+	atomic_store(&worker->endpoint_of[slot].order, order);
 	atomic_store(&worker->endpoint_of[slot].id, endpoint);
 	atomic_store(&worker->endpoint, endpoint);
 }

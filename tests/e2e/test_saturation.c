@@ -5,10 +5,11 @@
  */
 #include "e2e/return_fixture.h"
 
-#define SECONDS  5
-#define ATTEMPTS 3 /* others use this machine, too: an event may take them a while */
-#define PER_CENT 97
-#define PAYLOAD  200
+#define SECONDS       5
+#define ATTEMPTS      3 /* others use this machine, too: an event may take them a while */
+#define PER_CENT      97
+#define PER_CENT_SLOW 75
+#define PAYLOAD       200
 
 /* Publishes as fast as it can, by the library. */
 struct writer {
@@ -147,16 +148,18 @@ static unsigned share_by_kernel(struct proxy *proxy, const char *subject, event_
 static void stays_on_its_lane(struct proxy *proxy, const char *subject, event_fn event,
 			      unsigned rest_us)
 {
-	unsigned best = 0;
+	/* A sanitizer slows the proxy, which gives lanes back, and not the kernel, which uses them.
+	 */
+	unsigned best = 0, least = test_scaled(100) < 100 ? PER_CENT_SLOW : PER_CENT;
 
-	for (int attempt = 0; attempt < ATTEMPTS && best < PER_CENT; attempt++) {
+	for (int attempt = 0; attempt < ATTEMPTS && best < least; attempt++) {
 		unsigned share = share_by_kernel(proxy, subject, event, rest_us);
 
 		best = share > best ? share : best;
 		if (proxy_kernel_path(proxy) == KERNEL_PATH_OFF)
 			return;
 	}
-	assert_in_range(best, PER_CENT, 100);
+	assert_in_range(best, least, 100);
 }
 
 static void test_second_subscribers_come_and_go(void **state)

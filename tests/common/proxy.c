@@ -311,12 +311,10 @@ void proxy_kill(struct proxy *proxy)
 	proxy_free(proxy);
 }
 
-/* Waits for its end, and fails when that was none to be proud of. */
-void proxy_await_end(struct proxy *proxy)
+int proxy_await_status(struct proxy *proxy)
 {
 	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
 	int status;
-	bool report;
 
 	while (proxy_alive(proxy)) {
 		if (test_now_ms() > deadline) {
@@ -326,7 +324,15 @@ void proxy_await_end(struct proxy *proxy)
 		pause_briefly();
 	}
 	waitpid(proxy->pid, &status, 0);
-	report = log_has_report(proxy);
+	return status;
+}
+
+/* Fails when its end was none to be proud of. */
+void proxy_await_end(struct proxy *proxy)
+{
+	int status = proxy_await_status(proxy);
+	bool report = log_has_report(proxy);
+
 	if (status != 0 || report)
 		proxy_print_log(proxy);
 	if (status != 0)

@@ -38,7 +38,8 @@ void proxy_stop(struct proxy *proxy);
 /* Sends SIGTERM or SIGKILL and waits; after SIGTERM it fails like proxy_stop(). The fixture stays.
  */
 void proxy_end(struct proxy *proxy, int signal);
-void proxy_await_end(struct proxy *proxy); /* as proxy_end, after the signal */
+void proxy_await_end(struct proxy *proxy);   /* as proxy_end, after the signal */
+int proxy_await_status(struct proxy *proxy); /* the same, but whatever its wait status is */
 /* After its end: the same instance once more, on the same addresses. */
 void proxy_restart(struct proxy *proxy);
 /* SIGKILL; no questions asked. */

@@ -68,3 +68,14 @@ void thread_go(pid_t thread)
 {
 	assert_int_equal(ptrace(PTRACE_DETACH, thread, 0, 0), 0);
 }
+
+void thread_await_end(pid_t thread)
+{
+	uint64_t end = test_now_ms() + TEST_TIMEOUT_MS;
+	pid_t ended;
+
+	/* Its process has not ended for others before its tracer knows. */
+	while ((ended = waitpid(thread, NULL, __WALL | WNOHANG)) == 0 && test_now_ms() < end)
+		poll(NULL, 0, 5);
+	assert_int_equal(ended, thread);
+}

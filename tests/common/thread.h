@@ -11,5 +11,6 @@
 /* Stops the thread of this name; returns its id when it stands still. */
 pid_t thread_stop(pid_t process, const char *name);
 void thread_go(pid_t thread);
+void thread_await_end(pid_t thread); /* of one that is stopped: with its process */
 
 #endif

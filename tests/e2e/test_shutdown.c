@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How a proxy ends, and what its clients see of it; and who may not even begin. */
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/proxy.h"
 #include "common/raw.h"
+#include "common/thread.h"
 
 static struct proxy *running;
+static pid_t stopped; /* a thread of it that stands still */
 
 /* Runs the body against a proxy of its own, without and with the kernel path, and then has `end`
  * end it: proxy_stop, which wants it to end well, or proxy_kill. */
@@ -35,6 +39,9 @@ static int teardown(void **state)
 {
 	(void)state;
 	raw_close_all();
+	if (stopped != 0)
+		thread_go(stopped);
+	stopped = 0;
 	proxy_kill(running);
 	running = NULL;
 	return 0;
@@ -143,6 +150,49 @@ static void test_sigkill_ends_every_connection(void **state)
 	with_proxies(clients_see_the_end, proxy_kill, NULL);
 }
 
+static unsigned files(const char *pattern, const char *instance)
+{
+	char path[128];
+	glob_t found;
+	unsigned count;
+
+	snprintf(path, sizeof(path), pattern, instance);
+	count = glob(path, 0, NULL, &found) == 0 ? (unsigned)found.gl_pathc : 0;
+	globfree(&found);
+	return count;
+}
+
+static void ends_with_a_loop_that_does_not(struct proxy *proxy)
+{
+	const char *local = proxy_unix(proxy) + strlen("unix:");
+	int status;
+
+	/* One for each loop. */
+	raw_open(proxy);
+	raw_open(proxy);
+	assert_int_equal(access(local, F_OK), 0);
+	assert_int_equal(files("/run/xylem/%s.*", proxy_instance(proxy)), 2);
+	stopped = thread_stop(proxy_pid(proxy), "loop-1");
+	proxy_signal(proxy, SIGTERM);
+	thread_await_end(stopped);
+	stopped = 0;
+	status = proxy_await_status(proxy);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 1);
+	assert_int_equal(proxy_logged(proxy, "event=stop-forced loop=loop-1"), 1);
+	assert_int_equal(files("/sys/fs/bpf/xylem/%s*", proxy_instance(proxy)), 0);
+	assert_int_equal(files("/run/xylem/%s.*", proxy_instance(proxy)), 0);
+	assert_int_equal(access(local, F_OK), -1);
+}
+
+static void test_a_loop_that_is_stuck_for_ever_does_not_keep_the_proxy(void **state)
+{
+	static const char *const arguments[] = {"--loops", "2", NULL};
+
+	(void)state;
+	with_proxies(ends_with_a_loop_that_does_not, proxy_kill, arguments);
+}
+
 static void only_the_token_opens(struct proxy *proxy)
 {
 	static const char *const wrong[] = {
@@ -189,6 +239,8 @@ int main(void)
 					  teardown),
 		cmocka_unit_test_teardown(test_data_after_goodbye_is_delivered_or_refused,
 					  teardown),
+		cmocka_unit_test_teardown(
+			test_a_loop_that_is_stuck_for_ever_does_not_keep_the_proxy, teardown),
 		cmocka_unit_test_teardown(test_sigkill_ends_every_connection, teardown),
 		cmocka_unit_test_teardown(test_without_the_token_nobody_is_welcome, teardown),
 	};

@@ -156,13 +156,18 @@ err_free:
 	return error;
 }
 
+void xy_acceptor_withdraw(struct xy_acceptor *acceptor)
+{
+	for (unsigned l = 0; l < acceptor->listeners; l++)
+		xy_net_unlisten(acceptor->listener[l].watch.fd);
+}
+
 void xy_acceptor_free(struct xy_acceptor *acceptor)
 {
 	if (!acceptor)
 		return;
 	xy_greetings_close(&acceptor->greetings);
-	for (unsigned l = 0; l < acceptor->listeners; l++)
-		xy_net_unlisten(acceptor->listener[l].watch.fd);
+	xy_acceptor_withdraw(acceptor);
 	xy_loop_free(acceptor->loop);
 	free(acceptor);
 }

@@ -16,7 +16,8 @@ struct xy_acceptor;
  * sentence in why. */
 int xy_acceptor_new(const char *const *listen, unsigned listens, struct xy_acceptor **ret_acceptor,
 		    char *why, size_t why_size);
-void xy_acceptor_free(struct xy_acceptor *acceptor); /* closes; UNIX paths are removed */
+void xy_acceptor_free(struct xy_acceptor *acceptor);     /* closes; UNIX paths are removed */
+void xy_acceptor_withdraw(struct xy_acceptor *acceptor); /* only that; before the process ends */
 /* The plain-TCP listeners, for the kernel; returns how many. */
 unsigned xy_acceptor_listeners(const struct xy_acceptor *acceptor, struct xy_listener *listener,
 			       unsigned maximum);

@@ -400,6 +400,14 @@ void xy_server_free(struct xy_server *server)
 	free(server);
 }
 
+void xy_server_withdraw(struct xy_server *server)
+{
+	if (server->core.kernel)
+		xy_kernel_withdraw(server->core.kernel);
+	xy_acceptor_withdraw(server->acceptor);
+	unlink(server->lock_path); /* see lock_take() */
+}
+
 struct xy_core *xy_server_core(struct xy_server *server)
 {
 	return &server->core;

@@ -57,5 +57,8 @@ enum xy_exit xy_server_start(struct xy_server *server); /* all threads */
  * signal. */
 enum xy_exit xy_server_wait(struct xy_server *server);
 void xy_server_stop(struct xy_server *server); /* joins all threads */
+/* Any thread, when they cannot be joined: takes back all that is outside of the process, which must
+ * end then. */
+void xy_server_withdraw(struct xy_server *server);
 
 #endif

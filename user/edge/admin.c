@@ -278,6 +278,11 @@ err_why:
 	return error;
 }
 
+void xy_admin_withdraw(struct xy_admin *admin)
+{
+	xy_net_unlisten(admin->listener.fd);
+}
+
 void xy_admin_free(struct xy_admin *admin)
 {
 	struct session *session, *after;

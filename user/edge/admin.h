@@ -18,7 +18,8 @@ struct xy_loop;
 
 /* -errno with a sentence in why. The path is replaced when nobody listens on it. */
 int xy_admin_new(const char *path, struct xy_admin **ret_admin, char *why, size_t why_size);
-void xy_admin_free(struct xy_admin *admin); /* removes the path */
+void xy_admin_free(struct xy_admin *admin);     /* removes the path */
+void xy_admin_withdraw(struct xy_admin *admin); /* only that; before the process ends */
 int xy_admin_start(struct xy_admin *admin, struct xy_core *core);
 void xy_admin_stop(struct xy_admin *admin); /* and join */
 struct xy_loop *xy_admin_loop(struct xy_admin *admin);

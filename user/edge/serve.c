@@ -8,6 +8,7 @@
 #include "base/runtime.h"
 #include "core/core.h"
 #include "edge/admin.h"
+#include "edge/ending.h"
 
 static enum xy_exit admin_open(const struct xy_core *core, const char *path,
 			       struct xy_admin **ret_admin)
@@ -35,6 +36,7 @@ enum xy_exit xy_serve(const struct xy_server_options *options)
 {
 	struct xy_server *server;
 	struct xy_admin *admin = NULL;
+	struct xy_ending *ending;
 	enum xy_exit status = xy_server_new(options, &server);
 
 	if (status)
@@ -52,8 +54,10 @@ enum xy_exit xy_serve(const struct xy_server_options *options)
 		goto out;
 	}
 	status = xy_server_wait(server);
+	ending = xy_ending_begin(server, admin);
 	xy_admin_stop(admin);
 	xy_server_stop(server);
+	xy_ending_over(ending);
 out:
 	xy_admin_free(admin);
 	xy_server_free(server);

@@ -43,6 +43,7 @@ struct xy_loop {
 	_Alignas(64) atomic_uint_fast64_t rounds;
 	atomic_uint_fast64_t wakes_ms; /* when it comes round by itself, while it waits */
 	_Atomic(const char *) running;
+	_Atomic(bool) ended;
 };
 
 /* Stands in `posted` for "empty, and the loop waits": only who replaces it has to write the
@@ -362,6 +363,7 @@ int xy_loop_run(struct xy_loop *loop)
 	bool work_left = false, stopping = false;
 
 	here = loop;
+	atomic_store_explicit(&loop->ended, false, memory_order_relaxed);
 	while (!stopping) {
 		int timeout = wait_ms(loop, work_left);
 		int n;
@@ -387,6 +389,7 @@ int xy_loop_run(struct xy_loop *loop)
 		work_left = loop->turn_end && loop->turn_end(loop, loop->context);
 	}
 	running_set(loop, NULL);
+	atomic_store_explicit(&loop->ended, true, memory_order_relaxed);
 	here = NULL;
 	atomic_store_explicit(&loop->stopping, false, memory_order_relaxed);
 	return 0;
@@ -423,6 +426,8 @@ bool xy_loop_idle(const struct xy_loop *loop)
 
 	/* An epoll descriptor is readable when one of its own is; a posted task makes the eventfd
 	 * so. */
+	if (atomic_load_explicit(&loop->ended, memory_order_relaxed))
+		return true;
 	return !xy_loop_running(loop) &&
 	       xy_clock_ms() <= atomic_load_explicit(&loop->wakes_ms, memory_order_relaxed) &&
 	       poll(&events, 1, 0) == 0;

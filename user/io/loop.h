@@ -82,8 +82,8 @@ const char *xy_loop_name(const struct xy_loop *loop);
 uint64_t xy_loop_rounds(const struct xy_loop *loop);
 /* Name of what runs now; NULL while waiting. */
 const char *xy_loop_running(const struct xy_loop *loop);
-/* Whether it waits, and has nothing to wake up for: such a loop is not stuck, however long it has
- * been in the same round. */
+/* Whether it waits, and has nothing to wake up for, or has ended: such a loop is not stuck, however
+ * long it has been in the same round. */
 bool xy_loop_idle(const struct xy_loop *loop);
 
 #endif

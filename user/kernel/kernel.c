@@ -164,16 +164,21 @@ err_free:
 	return error;
 }
 
-void xy_kernel_close(struct xy_kernel *kernel)
+void xy_kernel_withdraw(struct xy_kernel *kernel)
 {
-	if (!kernel)
-		return;
 	bpf_link__destroy(kernel->population);
 	/* Programs and maps live on through the clients' sockets (K12): let them pass everything.
 	 */
 	xy_kernel_redirect_switch(kernel, false);
 	__atomic_store_n(&kernel->control->heartbeat, 0, __ATOMIC_RELAXED);
 	xy_pins_remove(&kernel->pins);
+}
+
+void xy_kernel_close(struct xy_kernel *kernel)
+{
+	if (!kernel)
+		return;
+	xy_kernel_withdraw(kernel);
 	xy_grace_close(&kernel->grace);
 	ring_buffer__free(kernel->ring);
 	munmap(kernel->session, sessions_size(kernel));

@@ -44,7 +44,9 @@ struct xy_kernel_options {
  * smaller memlock limit shrinks slots and flows before it fails. */
 int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **ret_kernel,
 		   char *why, size_t why_size);
-/* Detaches, unpins, frees; NULL is fine. */
+/* Detaches, unpins, and has everything pass: what must be done before the process ends. */
+void xy_kernel_withdraw(struct xy_kernel *kernel);
+/* As above, and frees; NULL is fine. */
 void xy_kernel_close(struct xy_kernel *kernel);
 
 /* Facts for status and logs. Strings live as long as the kernel. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A publisher that hangs up while the proxy does not read it: what it had sent arrives. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/proxy.h"
 #include "common/raw.h"
@@ -60,23 +62,35 @@ static uint64_t fill(const struct proxy *proxy, struct raw *publisher, uint64_t 
 	}
 }
 
+static void end(struct raw *raw)
+{
+	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	assert_true(nothing >= 0);
+	assert_true(dup2(nothing, raw->fd) >= 0);
+	close(nothing);
+}
+
 /* `spoken_to`: the proxy still has something to say to it, and finds that nobody listens. (TCP
  * would answer that with RST, and throw away what is under way.) */
-static void hang_up(struct proxy *proxy, struct raw *publisher, bool spoken_to)
+static void hang_up(struct proxy *proxy, struct raw *publisher, bool lane, bool spoken_to)
 {
 	struct raw *subscriber = raw_open(proxy), *speaker = raw_open(proxy);
 	uint64_t topic, other, whole, deadline = test_now_ms() + TEST_TIMEOUT_MS;
 
-	/* Without a lane the proxy makes it wait by not reading. */
-	raw_hello(publisher, "{\"name\":\"publisher\",\"ack\":false}");
+	/* Without a lane, or when it does not pause, the proxy makes it wait by not reading. */
+	raw_hello(publisher, lane ? RAW_HELLO : "{\"name\":\"publisher\",\"ack\":false}");
 	raw_sync(publisher);
-	assert_false(publisher->lane);
+	assert_true(publisher->lane == lane);
 	topic = raw_declare(publisher, "hang.up");
 	raw_subscribe(subscriber, "{\"subject\":\"hang.up\",\"stall_ms\":60000}");
 	other = raw_declare(speaker, "hang.other");
 	raw_subscribe_to(publisher, "hang.other");
 	whole = fill(proxy, publisher, topic);
-	assert_int_equal(shutdown(publisher->fd, SHUT_RDWR), 0);
+	if (lane)
+		end(publisher);
+	else
+		assert_int_equal(shutdown(publisher->fd, SHUT_RDWR), 0);
 	if (spoken_to) {
 		raw_publish(speaker, other, 1, "hello?");
 		raw_sync(speaker);
@@ -96,17 +110,23 @@ static void hang_up(struct proxy *proxy, struct raw *publisher, bool spoken_to)
 
 static void test_what_a_unix_publisher_sent_before_it_hung_up_arrives(void **state)
 {
-	hang_up(*state, raw_connect_unix(*state), false);
+	hang_up(*state, raw_connect_unix(*state), false, false);
 }
 
 static void test_one_that_hung_up_and_is_spoken_to_is_read_to_its_end(void **state)
 {
-	hang_up(*state, raw_connect_unix(*state), true);
+	hang_up(*state, raw_connect_unix(*state), false, true);
 }
 
 static void test_what_a_tcp_publisher_sent_before_it_hung_up_arrives(void **state)
 {
-	hang_up(*state, raw_connect(*state), false);
+	hang_up(*state, raw_connect(*state), false, false);
+}
+
+static void test_a_lane_that_hung_up_and_is_spoken_to_is_read_to_its_end(void **state)
+{
+	if (proxy_kernel_path(*state) == KERNEL_PATH_ON)
+		hang_up(*state, raw_connect(*state), true, true);
 }
 
 int main(void)
@@ -114,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		proxy_test(test_what_a_unix_publisher_sent_before_it_hung_up_arrives),
 		proxy_test(test_one_that_hung_up_and_is_spoken_to_is_read_to_its_end),
+		proxy_test(test_a_lane_that_hung_up_and_is_spoken_to_is_read_to_its_end),
 		proxy_test(test_what_a_tcp_publisher_sent_before_it_hung_up_arrives),
 	};
 

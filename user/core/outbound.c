@@ -236,6 +236,27 @@ static void bindings_sent(struct xy_connection *connection)
 	connection->bindings = 0;
 }
 
+/* Who hung up, or whose lane has ended (K22), takes nothing more, but what it sent before is still
+ * to be read: its end, or the error, comes behind that. One that is there still sees the end of
+ * its stream, and closes. Nobody is to wait for what it would ack. */
+static void deafen(struct xy_connection *connection)
+{
+	struct xy_view view;
+
+	connection->deaf = true;
+	connection->writing = false;
+	xy_right_end(connection);
+	atomic_store_explicit(&connection->peer->closed, true, memory_order_release);
+	xy_outbound_drop(connection);
+	if (xy_pipe_read(connection->control, &view) == 0)
+		xy_pipe_advance(connection->control, view.length, view.length);
+	connection->held_control = 0;
+	bindings_sent(connection);
+	xy_notify_room(connection->peer);
+	shutdown(connection->watch.fd, SHUT_WR);
+	xy_connection_rewatch(connection);
+}
+
 /* ---- to a lane ------------------------------------------------------------------------------- */
 
 /* One redirect of whole frames. 0, or -errno: nothing was sent. */
@@ -305,7 +326,7 @@ static bool lane_send(struct xy_connection *connection, struct xy_pipe *pipe, ui
 	if (error) {
 		xy_log(XY_LOG_DEBUG, "lane-ended", "endpoint=%016lx error=%d",
 		       connection->peer->endpoint, error);
-		xy_connection_close(connection, "its lane takes no more");
+		deafen(connection);
 		return false;
 	}
 	return xy_pipe_length(pipe) == 0;
@@ -362,7 +383,7 @@ static void outbound_lane(struct xy_connection *connection)
 		connection->stuck_ms = 0;
 		return;
 	}
-	if (connection->state >= XY_CONNECTION_CLOSED)
+	if (connection->deaf)
 		return;
 	lane_watch(connection);
 	/* Acks that ride on redirected DATA wake nobody here, so that a look by timer is needed. */
@@ -474,22 +495,6 @@ static int outbound_socket(struct xy_connection *connection)
 	return more;
 }
 
-/* Who hung up takes nothing more, but what it sent before is still to be read: its end, or the
- * error, comes behind that. */
-static void deafen(struct xy_connection *connection)
-{
-	struct xy_view view;
-
-	connection->deaf = true;
-	connection->writing = false;
-	xy_outbound_drop(connection);
-	if (xy_pipe_read(connection->control, &view) == 0)
-		xy_pipe_advance(connection->control, view.length, view.length);
-	connection->held_control = 0;
-	bindings_sent(connection);
-	xy_connection_rewatch(connection);
-}
-
 void xy_outbound_send(struct xy_connection *connection)
 {
 	if (connection->state == XY_CONNECTION_CLOSED)
@@ -498,7 +503,7 @@ void xy_outbound_send(struct xy_connection *connection)
 		xy_connection_close(connection, "out of memory");
 		return;
 	}
-	if (connection->lane) {
+	if (connection->lane && !connection->deaf) {
 		outbound_lane(connection);
 	} else if (!connection->deaf && outbound_socket(connection) < 0) {
 		deafen(connection);

@@ -39,7 +39,8 @@ struct xy_peer {
 	struct xy_connection *connection;
 
 	_Atomic(uint32_t) references;
-	_Atomic(bool) closed;   /* by the worker: nothing is delivered any more */
+	_Atomic(bool)
+		closed; /* by the worker: nothing is delivered any more; it may be read still */
 	_Atomic(bool) finished; /* by the worker: it was told GOODBYE, and gets no more DATA */
 	_Atomic(bool) held; /* by the worker: its input is not read, so that it can prove nothing */
 	_Atomic(uint64_t) pending; /* bytes of DATA posted to or held for it; added by any worker */

@@ -215,6 +215,30 @@ static void test_one_that_makes_no_progress_for_stall_ms_is_closed(void **state)
 	stalled(*state, unix_open(*state));
 }
 
+/* What another of its subscriptions drops is no progress of the subscriber. */
+static void test_drops_are_no_progress(void **state)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	struct raw *receiver = slow_open(*state, "block.and.drop", 500);
+	struct feed blocked, dropped;
+	bool connected = true;
+
+	raw_subscribe(receiver, "{\"subject\":\"drop.and.block\",\"overflow\":\"drop-newest\"}");
+	feed_open(&blocked, unix_open(*state), "block.and.drop");
+	feed_open(&dropped, unix_open(*state), "drop.and.block");
+	while (connected) {
+		json_t *status = status_take(*state);
+
+		connected = status_connection(status, receiver) != NULL;
+		json_decref(status);
+		for (unsigned step = 0; step < 20; step++) {
+			feed_step(&blocked);
+			feed_step(&dropped);
+		}
+		assert_true(test_now_ms() < deadline);
+	}
+}
+
 /* ---- the others ------------------------------------------------------------------------------ */
 
 static void others_go_on(const struct proxy *proxy, struct raw *publisher)
@@ -396,6 +420,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		proxy_test(test_nothing_is_lost_while_the_subscriber_makes_progress),
 		proxy_test(test_one_that_makes_no_progress_for_stall_ms_is_closed),
+		proxy_test(test_drops_are_no_progress),
 		proxy_test(test_publishers_that_do_not_feed_the_slow_one_never_wait),
 		proxy_test(test_what_a_waiting_publisher_receives_goes_on),
 		proxy_test(test_the_library_reads_while_it_waits_to_send),

@@ -4,10 +4,13 @@
  * time, and nothing but what was under way is lost.
  */
 #include <glob.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xylem/client.h>
 
 #include "common/proxy.h"
 #include "common/raw.h"
@@ -18,7 +21,7 @@
 #define MESSAGES 2000 /* of each publisher to each subscriber between two events */
 #define STALE_MS 2000 /* a dead proxy's lanes have ended by then */
 #define DRAIN_MS 5000
-#define RESERVE  (2 * STALE_MS) /* others use this machine, too */
+#define RESERVE  (2 * STALE_MS) /* a machine may be slow */
 
 static struct proxy *running;
 static struct sessions *sessions;
@@ -103,6 +106,53 @@ static void test_streams_go_on_after_a_restart(void **state)
 {
 	(void)state;
 	with_proxies(ended_restarts);
+}
+
+static struct xy_client *waiting;
+static atomic_uint_fast64_t reconnects;
+
+/* Takes what comes until it has reconnected once more, or waited in vain. */
+static void *reconnect(void *context)
+{
+	uint64_t deadline = test_now_ms() + 2 * TEST_TIMEOUT_MS, before = reconnects;
+	struct xy_client_stats stats = {.reconnects = before};
+	struct xy_message message;
+
+	while (stats.reconnects == before && test_now_ms() < deadline) {
+		xy_client_next(waiting, 100, &message);
+		xy_client_stats(waiting, &stats);
+	}
+	reconnects = stats.reconnects;
+	return context;
+}
+
+/* Who waits for a proxy connects in the very moment in which it listens. */
+static void waiting_client(struct proxy *proxy)
+{
+	struct xy_client_options options = {.size = sizeof(options),
+					    .server = proxy_server(proxy),
+					    .reconnect_min_ms = 1,
+					    .reconnect_max_ms = 1};
+	pthread_t thread;
+
+	reconnects = 0;
+	assert_int_equal(xy_client_connect(&options, &waiting), 0);
+	for (uint64_t restart = 1; restart <= RESTARTS; restart++) {
+		proxy_end(proxy, SIGKILL);
+		assert_int_equal(pthread_create(&thread, NULL, reconnect, NULL), 0);
+		proxy_restart(proxy);
+		pthread_join(thread, NULL);
+		assert_int_equal(reconnects, restart);
+		assert_int_equal(xy_client_on_lane(waiting),
+				 proxy_kernel_path(proxy) == KERNEL_PATH_ON);
+	}
+	xy_client_close(waiting);
+}
+
+static void test_who_waits_for_a_new_start_has_a_lane_again(void **state)
+{
+	(void)state;
+	with_proxies(waiting_client);
 }
 
 /* ---- what a dead proxy leaves ---------------------------------------------------------------- */
@@ -383,6 +433,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_streams_go_on_after_a_killed_proxy_was_started_again),
 		TEST(test_streams_go_on_after_a_restart),
+		TEST(test_who_waits_for_a_new_start_has_a_lane_again),
 		TEST(test_a_new_start_cleans_what_a_killed_one_left),
 		TEST(test_lanes_of_a_killed_proxy_end),
 		TEST(test_nothing_is_lost_when_the_proxy_was_stopped_for_a_while),

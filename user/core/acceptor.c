@@ -96,10 +96,20 @@ static void listener_ready(struct xy_watch *watch, uint32_t events)
 
 /* ---- set-up ---------------------------------------------------------------------------------- */
 
+static int listener_failed(const char *address, int error, char *why, size_t why_size)
+{
+	snprintf(why, why_size, "cannot listen on %s: %s%s", address, strerror(-error),
+		 error == -EADDRINUSE ? " (is another proxy running there?)"
+		 : error == -EEXIST   ? " and is no socket"
+				      : "");
+	return error;
+}
+
 static int listener_open(struct xy_acceptor *acceptor, const char *text, char *why, size_t why_size)
 {
 	struct xy_address address, bound;
 	struct listener *listener;
+	bool is_unix;
 	int error, fd;
 
 	if (acceptor->listeners == LISTENERS_MAX) {
@@ -109,17 +119,13 @@ static int listener_open(struct xy_acceptor *acceptor, const char *text, char *w
 	error = xy_address_parse(text, &address, 1, why, why_size);
 	if (error < 0)
 		return error;
-	error = xy_net_listen(&address, BACKLOG, &fd);
-	if (error) {
-		snprintf(why, why_size, "cannot listen on %s: %s%s", text, strerror(-error),
-			 error == -EADDRINUSE ? " (is another proxy running there?)"
-			 : error == -EEXIST   ? " and is no socket"
-					      : "");
-		return error;
-	}
+	is_unix = address.any.sa_family == AF_UNIX;
+	error = is_unix ? xy_net_listen(&address, BACKLOG, &fd) : xy_net_bind(&address, &fd);
+	if (error)
+		return listener_failed(text, error, why, why_size);
 	listener = &acceptor->listener[acceptor->listeners++];
 	listener->acceptor = acceptor;
-	listener->is_unix = address.any.sa_family == AF_UNIX;
+	listener->is_unix = is_unix;
 	listener->watch = (struct xy_watch){.fd = fd, .name = "listener", .ready = listener_ready};
 	if (xy_net_local(fd, &bound))
 		bound = address;
@@ -160,6 +166,17 @@ void xy_acceptor_withdraw(struct xy_acceptor *acceptor)
 {
 	for (unsigned l = 0; l < acceptor->listeners; l++)
 		xy_net_unlisten(acceptor->listener[l].watch.fd);
+}
+
+int xy_acceptor_listen(struct xy_acceptor *acceptor, char *why, size_t why_size)
+{
+	for (unsigned l = 0; l < acceptor->listeners; l++) {
+		const struct listener *listener = &acceptor->listener[l];
+
+		if (!listener->is_unix && listen(listener->watch.fd, BACKLOG))
+			return listener_failed(listener->address, -errno, why, why_size);
+	}
+	return 0;
 }
 
 void xy_acceptor_free(struct xy_acceptor *acceptor)

@@ -12,10 +12,13 @@
 
 struct xy_acceptor;
 
-/* Opens all addresses at once, so that a bad one is known before anything starts. -errno with a
+/* Binds all addresses at once, so that a bad one is known before anything starts. -errno with a
  * sentence in why. */
 int xy_acceptor_new(const char *const *listen, unsigned listens, struct xy_acceptor **ret_acceptor,
 		    char *why, size_t why_size);
+/* TCP clients may connect from now on: not before the kernel side is attached, or those who came
+ * before, as clients do that wait for a proxy to come back, would never have a lane. As above. */
+int xy_acceptor_listen(struct xy_acceptor *acceptor, char *why, size_t why_size);
 void xy_acceptor_free(struct xy_acceptor *acceptor);     /* closes; UNIX paths are removed */
 void xy_acceptor_withdraw(struct xy_acceptor *acceptor); /* only that; before the process ends */
 /* The plain-TCP listeners, for the kernel; returns how many. */

@@ -90,7 +90,6 @@ void xy_outbound_gone(struct xy_connection *connection, size_t bytes, uint32_t f
 
 	if (connection->lane)
 		xy_session_queued_sub(peer->session, frames);
-	atomic_fetch_add_explicit(&peer->given, bytes, memory_order_relaxed);
 	left = atomic_fetch_sub_explicit(&peer->pending, bytes, memory_order_seq_cst) - bytes;
 	if (left < XY_BUFFER_RESUME && atomic_load_explicit(&peer->waiting, memory_order_seq_cst))
 		xy_notify_room(peer);
@@ -101,6 +100,7 @@ static void data_left(struct xy_connection *connection, size_t bytes, uint32_t f
 {
 	connection->held_data -= frames;
 	xy_overflow_left(connection, bytes);
+	atomic_fetch_add_explicit(&connection->peer->given, bytes, memory_order_relaxed);
 	xy_outbound_gone(connection, bytes, frames);
 }
 

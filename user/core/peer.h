@@ -44,8 +44,8 @@ struct xy_peer {
 	_Atomic(bool) finished; /* by the worker: it was told GOODBYE, and gets no more DATA */
 	_Atomic(bool) held; /* by the worker: its input is not read, so that it can prove nothing */
 	_Atomic(uint64_t) pending; /* bytes of DATA posted to or held for it; added by any worker */
-	_Atomic(uint64_t)
-		given; /* by the worker: bytes of DATA given to TCP or dropped; progress */
+	/* By the worker: bytes of DATA given to TCP. What is dropped is no progress. */
+	_Atomic(uint64_t) given;
 	_Atomic(uint64_t)
 		unread; /* by the worker, of one without a lane that acks: bytes sent, not acked */
 	_Atomic(uint64_t) unposted; /* frames that others dropped instead of posting them; … */

@@ -359,6 +359,10 @@ enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_se
 		status = kernel_open(server, options);
 	if (!status)
 		status = threads_new(server, options);
+	if (!status && xy_acceptor_listen(server->acceptor, why, sizeof(why))) {
+		xy_log(XY_LOG_ERROR, "start-failed", "option=--listen why=%s", xy_log_quoted(why));
+		status = XY_EXIT_USAGE;
+	}
 	if (status)
 		goto err_free;
 	*ret_server = server;

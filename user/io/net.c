@@ -221,7 +221,7 @@ static int unix_clear(const struct xy_address *address)
 	return 0;
 }
 
-int xy_net_listen(const struct xy_address *address, int backlog, int *ret_fd)
+int xy_net_bind(const struct xy_address *address, int *ret_fd)
 {
 	int family = address->any.sa_family;
 	int fd, r;
@@ -244,6 +244,20 @@ int xy_net_listen(const struct xy_address *address, int backlog, int *ret_fd)
 		r = -errno;
 		goto err_close;
 	}
+	*ret_fd = fd;
+	return 0;
+
+err_close:
+	close(fd);
+	return r;
+}
+
+int xy_net_listen(const struct xy_address *address, int backlog, int *ret_fd)
+{
+	int fd, r = xy_net_bind(address, &fd);
+
+	if (r < 0)
+		return r;
 	if (listen(fd, backlog) < 0) {
 		r = -errno;
 		xy_net_unlisten(fd);
@@ -251,10 +265,6 @@ int xy_net_listen(const struct xy_address *address, int backlog, int *ret_fd)
 	}
 	*ret_fd = fd;
 	return 0;
-
-err_close:
-	close(fd);
-	return r;
 }
 
 void xy_net_unlisten(int fd)

@@ -37,10 +37,12 @@ const char *xy_address_text(const struct xy_address *address, char *buffer, size
 /* Of TCP, in host order; 0 for UNIX. */
 uint16_t xy_address_port(const struct xy_address *address);
 
-/* Binds and listens. TCP: SO_REUSEADDR; an IPv6 listener takes no IPv4. UNIX: a socket file that
- * nobody listens on is replaced (two starting at the same time must be kept apart by the caller).
- * -EADDRINUSE: somebody listens there. -EEXIST: PATH is not a socket. */
-int xy_net_listen(const struct xy_address *address, int backlog, int *ret_fd);
+/* Binds; who connects is refused until listen(2). TCP: SO_REUSEADDR; an IPv6 listener takes no
+ * IPv4. UNIX: a socket file that nobody listens on is replaced (two starting at the same time must
+ * be kept apart by the caller). -EADDRINUSE: somebody listens there. -EEXIST: PATH is not a socket.
+ */
+int xy_net_bind(const struct xy_address *address, int *ret_fd);
+int xy_net_listen(const struct xy_address *address, int backlog, int *ret_fd); /* both */
 /* Closes a listener, and removes the file of a UNIX one. fd < 0 is fine. */
 void xy_net_unlisten(int fd);
 /* The next connection; -EAGAIN when none waits. ret_peer may be NULL. */

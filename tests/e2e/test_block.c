@@ -220,6 +220,7 @@ static void test_drops_are_no_progress(void **state)
 {
 	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
 	struct raw *receiver = slow_open(*state, "block.and.drop", 500);
+	uint64_t slow = status_counter(*state, "slow_consumers");
 	struct feed blocked, dropped;
 	bool connected = true;
 
@@ -237,6 +238,8 @@ static void test_drops_are_no_progress(void **state)
 		}
 		assert_true(test_now_ms() < deadline);
 	}
+	/* And not for its silence, later. */
+	assert_int_equal(status_counter(*state, "slow_consumers"), slow + 1);
 }
 
 /* ---- the others ------------------------------------------------------------------------------ */

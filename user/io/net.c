@@ -254,7 +254,7 @@ err_close:
 
 int xy_net_listen(const struct xy_address *address, int backlog, int *ret_fd)
 {
-	int fd, r = xy_net_bind(address, &fd);
+	int fd = -1, r = xy_net_bind(address, &fd);
 
 	if (r < 0)
 		return r;

@@ -172,7 +172,7 @@ model:
 .PHONY: check-asan check-tsan
 check-asan check-tsan: check-%: deps
 	@$(MAKE) --no-print-directory FLAVOUR=$* all tests
-	@BUILD=$(BUILD)-$* XY_TEST_SCALE=$${XY_TEST_SCALE:-20} scripts/check.sh $(LEVELS)
+	@BUILD=$(BUILD)-$* XY_TEST_SCALE=$${XY_TEST_SCALE:-20} CHECK_AGAIN=1 scripts/check.sh $(LEVELS)
 
 # Tests that cannot fail prove nothing: each mutant must turn its test red (see the script).
 .PHONY: mutants

@@ -102,7 +102,7 @@ static void schedule(struct fault *self, uint64_t now)
 	self->next_ms = now + self->from_ms + dice_below(&dice, self->to_ms - self->from_ms);
 }
 
-/* CHAOS_FAULTS=a,b: only those whose name begins so; "none". */
+/* CHAOS_FAULTS=a,b: only those whose whole name is in it; "none". */
 static bool chosen(const char *name)
 {
 	const char *only = getenv("CHAOS_FAULTS");

@@ -304,7 +304,7 @@ void xy_brake_handed(struct xy_connection *connection, uint32_t frames)
 {
 	struct xy_session *session = connection->peer->session;
 
-	/* Once it is closing its slot may already be another's. */
+	/* Once it is closing nothing of it is redirected any more. */
 	if (!connection->lane || !frames || connection->state >= XY_CONNECTION_LINGER)
 		return;
 	connection->handed += frames;

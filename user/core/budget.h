@@ -69,7 +69,8 @@ struct xy_cost {
 	uint64_t taken;            /* by its client; the same since … */
 	uint64_t taken_ms;         /* … while more was there to take */
 	uint64_t frames, frame_ms; /* frames read; the same since, while one was unfinished */
-	uint32_t socket;           /* of bytes: in its socket */
+	uint64_t unread;           /* of bytes: in the receive queue of its lane … */
+	uint32_t socket;           /* … and in its socket */
 };
 
 /* What a budget of `bytes` means for `workers` loops. */

@@ -93,7 +93,7 @@ struct xy_connection {
 	bool draining;               /* the proxy wants to say GOODBYE */
 	struct xy_request *farewell; /* the request that ends it; kept, so that it cannot fail */
 	bool goodbye_sent;
-	bool broken; /* without memory for a control frame: closed at the end of the turn */
+	bool broken; /* without memory for what it must get: closed at the end of the turn */
 
 	struct xy_pipe *in, *control, *data;
 	uint32_t partial; /* bytes of a frame still to send after a short send; of control first */
@@ -200,6 +200,9 @@ void xy_outbound_drop(struct xy_connection *connection); /* everything, counted 
 void xy_outbound_cut(struct xy_connection *connection);
 /* DATA that was posted to the connection has left its pipe, or never gets in. */
 void xy_outbound_gone(struct xy_connection *connection, size_t bytes, uint32_t frames);
+/* As above: there was no memory for it. */
+void xy_outbound_lost(struct xy_connection *connection, size_t bytes, uint32_t frames,
+		      enum xy_delivery_policy policy);
 bool xy_outbound_empty(const struct xy_connection *connection);
 
 /* brake.c */

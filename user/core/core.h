@@ -37,6 +37,7 @@
 	X(OVERFLOW_OLDEST, "overflow_oldest")                                                     \
 	X(OVERFLOW_DISCONNECT, "overflow_disconnect")                                             \
 	X(NO_MEMORY, "no_memory_dropped") /* frames that memory did not suffice for: told */      \
+	X(BROKEN, "no_memory_closed")     /* connections, for want of what they must get */       \
 	X(INPUT_WAITS, "no_memory_waits") /* reads put off for want of memory */                  \
 	X(GONE, "receiver_gone")          /* frames for a receiver that closed */                 \
 	X(FLOWS, "flows_installed")                                                               \

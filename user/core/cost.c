@@ -67,18 +67,17 @@ static uint64_t lane_late(const struct xy_connection *connection)
 	return connection->holds ? connection->peer->window / 4 + XY_FRAME_MAX : REST;
 }
 
-/* Returns what of its cost is unread by its lane. */
-static uint64_t connection_look(struct xy_connection *connection, uint64_t now, bool afresh)
+static void connection_look(struct xy_connection *connection, uint64_t now, bool afresh)
 {
 	struct xy_cost *cost = &connection->cost;
 	uint64_t out = xy_pipe_length(connection->control) + xy_pipe_length(connection->data);
-	uint64_t in = xy_pipe_length(connection->in), unread = 0, left, given, taken;
+	uint64_t in = xy_pipe_length(connection->in), left, given, taken;
 
+	cost->unread = connection->lane ? lane_unread(connection, now) : 0;
 	if (connection->lane) {
 		given = xy_session_sent(connection->peer->session);
 		taken = xy_session_acked(connection->peer->session);
-		unread = lane_unread(connection, now);
-		left = out + (unread > lane_late(connection) ? unread : 0);
+		left = out + (cost->unread > lane_late(connection) ? cost->unread : 0);
 		lane_ask(connection, given);
 		cost->socket = connection->holds || cost->socket ? socket_memory(connection) : 0;
 	} else {
@@ -98,8 +97,7 @@ static uint64_t connection_look(struct xy_connection *connection, uint64_t now, 
 	cost->seen = given;
 	cost->taken = taken;
 	cost->frames = connection->frames_in;
-	cost->bytes = unread + cost->socket + out + (in + SEGMENT - 1) / SEGMENT * SEGMENT;
-	return unread;
+	cost->bytes = cost->unread + cost->socket + out + (in + SEGMENT - 1) / SEGMENT * SEGMENT;
 }
 
 /* ---- who has to go --------------------------------------------------------------------------- */
@@ -176,10 +174,9 @@ static void shed(struct xy_worker *worker, uint64_t now)
 		if (!stalled || n == SHED_MAX || others_have_dearer(worker, bytes) ||
 		    xy_budget_used(budget) < budget->bytes / 2)
 			return;
+		/* As the look has added it: a redirect may have landed since. */
 		given_back(&budget->sockets, &share->sockets, stalled->cost.socket);
-		if (stalled->lane)
-			given_back(&budget->outstanding, &share->outstanding,
-				   lane_unread(stalled, now));
+		given_back(&budget->outstanding, &share->outstanding, stalled->cost.unread);
 		close_stalled(stalled, now);
 		xy_pool_trim(worker->pool, 0);
 	}
@@ -202,7 +199,8 @@ void xy_budget_look(struct xy_worker *worker)
 	struct xy_connection *connection;
 
 	xy_list_each (connection, &worker->connections, of_worker) {
-		outstanding += connection_look(connection, now, afresh);
+		connection_look(connection, now, afresh);
+		outstanding += connection->cost.unread;
 		sockets += connection->cost.socket;
 	}
 	share->looked_ms = now;

@@ -53,32 +53,22 @@ static void greeting_close(struct greeting *greeting)
 
 static int frame_send(int fd, const struct xy_frame *frame, const void *payload, size_t length)
 {
-	uint8_t buffer[XY_HEADER_SIZE + 1024];
-	struct xy_frame whole = *frame;
-	ssize_t sent;
+	uint8_t whole[XY_HEADER_SIZE + 1024];
+	size_t bytes = XY_HEADER_SIZE + length;
 
-	if (length > sizeof(buffer) - XY_HEADER_SIZE)
+	if (bytes > sizeof(whole))
 		return -EMSGSIZE;
-	whole.length = (uint32_t)(XY_HEADER_SIZE + length);
-	whole.version = XY_WIRE_VERSION;
-	xy_frame_encode(&whole, buffer);
-	memcpy(buffer + XY_HEADER_SIZE, payload, length);
-	sent = send(fd, buffer, whole.length, MSG_DONTWAIT | MSG_NOSIGNAL);
-	return sent == (ssize_t)whole.length ? 0 : -EPIPE;
+	xy_frame_compose(frame, payload, length, whole);
+	return send(fd, whole, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)bytes ? 0 : -EPIPE;
 }
 
 static void error_send(int fd, enum xy_error error, const struct xy_frame *cause,
 		       const char *message)
 {
-	struct xy_frame frame = {.type = XY_ERROR};
+	struct xy_frame frame = xy_frame_error(cause);
 	char payload[512];
 	ssize_t length = xy_error_encode(error, message, payload, sizeof(payload));
 
-	if (cause) {
-		frame.target = cause->target;
-		frame.sequence = cause->sequence;
-		frame.correlation = cause->correlation;
-	}
 	if (length >= 0)
 		frame_send(fd, &frame, payload, (size_t)length);
 }
@@ -282,20 +272,28 @@ static void hello_done(struct greeting *greeting)
 		greet(greeting, &hello);
 }
 
+static const char *header_complaint(enum xy_error error)
+{
+	switch (error) {
+	case XY_E_BAD_VERSION:
+		return "this proxy speaks version 1";
+	case XY_E_BAD_SOURCE:
+		return "source of HELLO is 0";
+	default:
+		return "the first frame must be HELLO, and a frame has 60 to 65,536 bytes";
+	}
+}
+
 /* False: refused. */
 static bool header_check(struct greeting *greeting)
 {
 	const struct xy_frame *frame = &greeting->frame;
+	enum xy_error error;
 
 	xy_frame_decode(greeting->header, &greeting->frame);
-	if (frame->length < XY_HEADER_SIZE || frame->length > XY_FRAME_MAX)
-		refuse(greeting, XY_E_BAD_FRAME, "a frame has 60 to 65,536 bytes");
-	else if (frame->version != XY_WIRE_VERSION)
-		refuse(greeting, XY_E_BAD_VERSION, "this proxy speaks version 1");
-	else if (frame->type != XY_HELLO)
-		refuse(greeting, XY_E_BAD_FRAME, "the first frame must be HELLO");
-	else if (frame->source != 0)
-		refuse(greeting, XY_E_BAD_SOURCE, "source of HELLO is 0");
+	error = xy_frame_check_hello(frame);
+	if (error)
+		refuse(greeting, error, header_complaint(error));
 	else if (frame->length > XY_HEADER_SIZE + HELLO_MAX)
 		refuse(greeting, XY_E_TOO_LARGE, "HELLO has at most 4,096 bytes of JSON");
 	else if (!(greeting->json = malloc(frame->length)))

@@ -7,7 +7,6 @@
  * else. A lane takes whole frames, at most 64 KiB of them in one send, or nothing (K1, K2, K22).
  */
 #include <errno.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -27,24 +26,19 @@
 int xy_control_send(struct xy_connection *connection, const struct xy_frame *frame,
 		    const void *payload, size_t length)
 {
-	struct xy_frame whole = *frame;
-	size_t room;
+	size_t bytes = XY_HEADER_SIZE + length, room;
 	uint8_t *to;
 
 	if (connection->state >= XY_CONNECTION_LINGER || connection->deaf)
 		return -EPIPE;
-	whole.length = (uint32_t)(XY_HEADER_SIZE + length);
-	whole.version = XY_WIRE_VERSION;
-	to = xy_pipe_reserve(connection->control, whole.length, &room);
+	to = xy_pipe_reserve(connection->control, bytes, &room);
 	if (!to) { /* its stream would not be what it must be: it ends with this turn */
 		connection->broken = true;
 		xy_outbound_dirty(connection);
 		return -ENOMEM;
 	}
-	xy_frame_encode(&whole, to);
-	if (length)
-		memcpy(to + XY_HEADER_SIZE, payload, length);
-	xy_pipe_commit(connection->control, whole.length);
+	xy_frame_compose(frame, payload, length, to);
+	xy_pipe_commit(connection->control, bytes);
 	xy_pipe_flush(connection->control);
 	connection->held_control++;
 	if (xy_pipe_length(connection->control) > XY_CONTROL_MAX)
@@ -56,15 +50,10 @@ int xy_control_send(struct xy_connection *connection, const struct xy_frame *fra
 void xy_error_send(struct xy_connection *connection, enum xy_error error,
 		   const struct xy_frame *cause, const char *message)
 {
-	struct xy_frame frame = {.type = XY_ERROR};
+	struct xy_frame frame = xy_frame_error(cause);
 	char payload[512];
 	ssize_t length = xy_error_encode(error, message, payload, sizeof(payload));
 
-	if (cause) {
-		frame.target = cause->target;
-		frame.sequence = cause->sequence;
-		frame.correlation = cause->correlation;
-	}
 	if (length >= 0)
 		xy_control_send(connection, &frame, payload, (size_t)length);
 	xy_count(connection->worker->core, XY_COUNT_ERRORS, 1);
@@ -95,7 +84,17 @@ void xy_outbound_gone(struct xy_connection *connection, size_t bytes, uint32_t f
 		xy_notify_room(peer);
 }
 
-/* As above, from the front of the pipe. */
+void xy_outbound_lost(struct xy_connection *connection, size_t bytes, uint32_t frames,
+		      enum xy_delivery_policy policy)
+{
+	xy_outbound_gone(connection, bytes, frames);
+	xy_count(connection->worker->core, XY_COUNT_NO_MEMORY, frames);
+	/* The others may lose messages; a stream that may not ends here. */
+	connection->broken |= policy == XY_DELIVER_BLOCK || policy == XY_DELIVER_DIRECT;
+	xy_outbound_dirty(connection);
+}
+
+/* As xy_outbound_gone(), from the front of the pipe. */
 static void data_left(struct xy_connection *connection, size_t bytes, uint32_t frames)
 {
 	connection->held_data -= frames;
@@ -141,11 +140,7 @@ void xy_outbound_deliver(struct xy_connection *connection, struct xy_peer *sende
 	bytes = chain->length;
 	if (xy_pipe_append(connection->data, chain)) {
 		xy_chain_clear(chain, connection->worker->pool);
-		xy_outbound_gone(connection, bytes, frames);
-		xy_count(connection->worker->core, XY_COUNT_NO_MEMORY, frames);
-		/* The others may lose messages; a stream that may not ends here. */
-		connection->broken |= policy == XY_DELIVER_BLOCK || policy == XY_DELIVER_DIRECT;
-		xy_outbound_dirty(connection);
+		xy_outbound_lost(connection, bytes, frames, policy);
 		return;
 	}
 	xy_pipe_flush(connection->data);
@@ -500,6 +495,7 @@ void xy_outbound_send(struct xy_connection *connection)
 	if (connection->state == XY_CONNECTION_CLOSED)
 		return;
 	if (connection->broken) {
+		xy_count(connection->worker->core, XY_COUNT_BROKEN, 1);
 		xy_connection_close(connection, "out of memory");
 		return;
 	}

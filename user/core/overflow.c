@@ -370,12 +370,8 @@ static void held_drop(struct xy_connection *connection, size_t need, const struc
 static void arrival_lost(struct xy_connection *connection, struct xy_chain *chain, uint32_t frames,
 			 enum xy_delivery_policy policy)
 {
-	xy_count(connection->worker->core, XY_COUNT_NO_MEMORY, frames);
-	xy_outbound_gone(connection, chain->length, frames);
+	xy_outbound_lost(connection, chain->length, frames, policy);
 	xy_chain_clear(chain, connection->worker->pool);
-	/* The others may lose messages; a stream that may not ends here. */
-	connection->broken |= policy == XY_DELIVER_BLOCK || policy == XY_DELIVER_DIRECT;
-	xy_outbound_dirty(connection);
 }
 
 /* Drops the frames at the front of the chain that continue what is being dropped; with `all` every
@@ -414,10 +410,8 @@ static void arrival_drop(struct xy_connection *connection, struct xy_chain *chai
 		tally_frame(&tally, &frame, by);
 		xy_cursor_skip(&cursor, frame.length);
 	}
-	if (cursor.remaining && xy_cursor_share(&cursor, cursor.remaining, chain)) {
-		xy_count(connection->worker->core, XY_COUNT_NO_MEMORY, *frames - tally.frames);
-		xy_outbound_gone(connection, cursor.remaining, *frames - tally.frames);
-	}
+	if (cursor.remaining && xy_cursor_share(&cursor, cursor.remaining, chain))
+		xy_outbound_lost(connection, cursor.remaining, *frames - tally.frames, policy);
 	*frames -= tally.frames;
 	xy_pipe_advance(sieve, view.length, view.length);
 	xy_outbound_gone(connection, tally.bytes, tally.frames);

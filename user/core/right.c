@@ -24,7 +24,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include "base/log.h"
@@ -73,13 +72,11 @@ static int ping_redirect(struct xy_righting *righting)
 {
 	struct xy_connection *connection = righting->connection;
 	uint8_t ping[XY_HEADER_SIZE + sizeof(righting->payload)];
-	struct xy_frame frame = {
-		.length = sizeof(ping), .version = XY_WIRE_VERSION, .type = XY_PING};
+	struct xy_frame frame = {.type = XY_PING};
 
 	if (xy_random_id(&righting->payload))
 		return -EAGAIN;
-	xy_frame_encode(&frame, ping);
-	memcpy(ping + XY_HEADER_SIZE, &righting->payload, sizeof(righting->payload));
+	xy_frame_compose(&frame, &righting->payload, sizeof(righting->payload), ping);
 	righting->sent = xy_session_sent(connection->peer->session);
 	if (send(connection->watch.fd, ping, sizeof(ping), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 		return 0;

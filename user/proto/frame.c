@@ -48,6 +48,29 @@ void xy_frame_encode(const struct xy_frame *frame, void *header)
 	memcpy(header, &wire, sizeof(wire));
 }
 
+void xy_frame_compose(const struct xy_frame *frame, const void *payload, size_t length, void *to)
+{
+	struct xy_frame whole = *frame;
+
+	whole.length = (uint32_t)(XY_HEADER_SIZE + length);
+	whole.version = XY_WIRE_VERSION;
+	xy_frame_encode(&whole, to);
+	if (length)
+		memcpy((uint8_t *)to + XY_HEADER_SIZE, payload, length);
+}
+
+struct xy_frame xy_frame_error(const struct xy_frame *cause)
+{
+	struct xy_frame frame = {.type = XY_ERROR};
+
+	if (cause) {
+		frame.target = cause->target;
+		frame.sequence = cause->sequence;
+		frame.correlation = cause->correlation;
+	}
+	return frame;
+}
+
 const char *xy_type_name(uint8_t type)
 {
 	static const char *const names[] = {

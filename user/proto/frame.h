@@ -27,7 +27,11 @@ struct xy_frame {
 void xy_frame_decode(const void *header,
 		     struct xy_frame *ret_frame);                 /* reads XY_HEADER_SIZE bytes */
 void xy_frame_encode(const struct xy_frame *frame, void *header); /* writes XY_HEADER_SIZE bytes */
-const char *xy_type_name(uint8_t type);                           /* "DATA"; "unknown" */
+/* Header and payload, with length and version filled in: writes XY_HEADER_SIZE + length bytes. */
+void xy_frame_compose(const struct xy_frame *frame, const void *payload, size_t length, void *to);
+/* The header of an ERROR; `cause`: the frame that it answers, or NULL. */
+struct xy_frame xy_frame_error(const struct xy_frame *cause);
+const char *xy_type_name(uint8_t type); /* "DATA"; "unknown" */
 
 /* Error codes of the protocol. Text and closing follow from the code alone. */
 #define XY_ERRORS(X)                                           \

@@ -37,6 +37,7 @@ struct reader {
 	_Atomic(unsigned) rest_us; /* after each of its messages … */
 	unsigned rest_every;       /* … or so many of them */
 	_Atomic(uint64_t) received, wrong;
+	_Atomic(int) error; /* its connection ended */
 	struct reader *next;
 };
 
@@ -57,6 +58,7 @@ static inline void *reader_run(void *context)
 	struct reader *reader = context;
 	struct xy_message message;
 	uint64_t last = 0;
+	int error;
 
 	while (!atomic_load(&reader->end)) {
 		if (atomic_load(&reader->leave) && atomic_load(&reader->left_ms) == 0) {
@@ -68,8 +70,12 @@ static inline void *reader_run(void *context)
 			poll(NULL, 0, 1);
 			continue;
 		}
-		if (xy_client_next(reader->client, 10, &message) != 0)
+		error = xy_client_next(reader->client, 10, &message);
+		if (error == -ETIMEDOUT)
 			continue;
+		atomic_store(&reader->error, error);
+		if (error != 0)
+			return NULL;
 		reader_take(reader, &message, &last);
 		if (atomic_load(&reader->rest_us) != 0 && last % reader->rest_every == 0)
 			usleep(atomic_load(&reader->rest_us));
@@ -114,9 +120,11 @@ static inline void reader_finish(struct reader *reader, uint64_t count)
 {
 	uint64_t deadline = test_now_ms() + 3 * TEST_TIMEOUT_MS;
 
-	while (atomic_load(&reader->received) < count && test_now_ms() < deadline)
+	while (atomic_load(&reader->received) < count && atomic_load(&reader->error) == 0 &&
+	       test_now_ms() < deadline)
 		poll(NULL, 0, 1);
 	reader_stop(reader);
+	assert_int_equal(atomic_load(&reader->error), 0);
 	assert_int_equal(atomic_load(&reader->received), count);
 	assert_int_equal(atomic_load(&reader->wrong), 0);
 }

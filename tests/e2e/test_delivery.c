@@ -136,6 +136,39 @@ static void test_every_plain_subscriber_gets_every_message_in_order(void **state
 	}
 }
 
+/* While two receivers have no credit, the proxy holds small frames for them that came by turns: in
+ * its memory those of one lie between those of the other, and no send takes so many pieces. */
+static void test_frames_held_for_two_by_turns_reach_each_in_order(void **state)
+{
+	enum { LARGE = 16, SMALL = 500 };
+	static const uint8_t zeros[XY_PAYLOAD_MAX];
+	struct raw *publisher = raw_open(*state), *subscriber[2];
+	uint64_t topic[2], large = publisher->lane ? LARGE : 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		subscriber[i] = raw_open(*state);
+		raw_subscribe(subscriber[i],
+			      i == 0 ? "{\"subject\":\"turns.0\",\"stall_ms\":60000}"
+				     : "{\"subject\":\"turns.1\",\"stall_ms\":60000}");
+		topic[i] = raw_declare(publisher, i == 0 ? "turns.0" : "turns.1");
+	}
+	for (uint64_t sequence = 1; sequence <= large + SMALL; sequence++) {
+		for (unsigned i = 0; i < 2; i++) {
+			struct xy_frame frame = raw_header(publisher, XY_DATA);
+
+			frame.target = topic[i];
+			frame.sequence = sequence;
+			raw_send_frame(publisher, frame, zeros,
+				       sequence <= large ? sizeof(zeros) : 1);
+		}
+		/* The answer: what was sent before has been handed over, and not all at once. */
+		raw_declare(publisher, "turns.0");
+	}
+	for (uint64_t sequence = 1; sequence <= large + SMALL; sequence++)
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(raw_expect_data(subscriber[i])->header.sequence, sequence);
+}
+
 static void test_unsubscribe_ends_delivery_of_that_subscription_only(void **state)
 {
 	struct raw *publisher = raw_open(*state), *subscriber = raw_open(*state);
@@ -539,6 +572,7 @@ int main(void)
 		proxy_test(test_patterns_match_as_the_page_says),
 		proxy_test(test_several_matching_subscriptions_give_one_delivery),
 		proxy_test(test_every_plain_subscriber_gets_every_message_in_order),
+		proxy_test(test_frames_held_for_two_by_turns_reach_each_in_order),
 		proxy_test(test_unsubscribe_ends_delivery_of_that_subscription_only),
 		proxy_test(test_a_new_subscriber_gets_what_is_sent_after_its_ok),
 		proxy_test(test_echo_is_given_unless_it_is_declined),

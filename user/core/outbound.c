@@ -254,24 +254,44 @@ static void deafen(struct xy_connection *connection)
 
 /* ---- to a lane ------------------------------------------------------------------------------- */
 
-/* One redirect of whole frames. 0, or -errno: nothing was sent. */
-static int lane_redirect(struct xy_connection *connection, const struct xy_cursor *cursor,
-			 size_t bytes)
-{
+/* What one redirect takes. */
+struct redirect {
 	struct iovec iov[IOV_MAXIMUM];
-	struct msghdr message = {.msg_iov = iov};
-	size_t covered;
-	ssize_t sent;
+	size_t slices, bytes;
+	uint32_t frames;
+};
 
-	message.msg_iovlen = (size_t)xy_cursor_iov(cursor, bytes, iov, IOV_MAXIMUM, &covered);
-	if (covered < bytes)
-		return -EMSGSIZE;
-	sent = sendmsg(connection->watch.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (sent == (ssize_t)bytes)
+/* Whole frames at the cursor: of at most `limit` bytes, and of no more slices than there are
+ * iovecs. Each small frame may be a slice of its own, where the pipes of several receivers are
+ * filled by turns; none has many, for it was read into one segment or two. */
+static void redirect_cut(struct redirect *redirect, const struct xy_cursor *cursor, size_t limit)
+{
+	size_t covered = limit;
+
+	do {
+		redirect->bytes = frames_cut(*cursor, covered, &redirect->frames);
+		redirect->slices = (size_t)xy_cursor_iov(cursor, redirect->bytes, redirect->iov,
+							 IOV_MAXIMUM, &covered);
+	} while (covered < redirect->bytes);
+}
+
+/* 0, or -errno: nothing was sent. */
+static int redirect_send(struct redirect *redirect, int fd)
+{
+	struct msghdr message = {.msg_iov = redirect->iov, .msg_iovlen = redirect->slices};
+	ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (sent == (ssize_t)redirect->bytes)
 		return 0;
 	if (sent >= 0)
 		return -EPROTO; /* never: a redirect is whole or not at all (K2, K15) */
 	return -errno;
+}
+
+/* Its client has closed, or is about to find out (K22). */
+static bool hung_up(int error)
+{
+	return error == -EPIPE || error == -ECONNRESET || error == -EACCES;
 }
 
 /* Sends what fits into `room` from one pipe. Returns false when something is left that must wait.
@@ -279,48 +299,41 @@ static int lane_redirect(struct xy_connection *connection, const struct xy_curso
 static bool lane_send(struct xy_connection *connection, struct xy_pipe *pipe, uint64_t room)
 {
 	bool data = pipe == connection->data;
+	struct redirect redirect;
 	struct xy_view view;
-	size_t attempted = 0;
 	int error = 0;
 
-	while (!error && xy_pipe_read(pipe, &view) == 0) {
-		struct xy_cursor cursor = xy_view_cursor(&view);
-		size_t limit = xy_min(room, (uint64_t)XY_SEND_BYTES_MAX);
-		uint32_t frames;
-		size_t bytes = frames_cut(cursor, limit, &frames);
+	while (xy_pipe_read(pipe, &view) == 0) {
+		const struct xy_cursor cursor = xy_view_cursor(&view);
 
-		if (bytes)
-			error = lane_redirect(connection, &cursor, bytes);
-		if (error == -EMSGSIZE) { /* more slices than iovecs: fewer frames */
-			bytes = frames_cut(cursor, bytes / 2, &frames);
-			error = bytes ? lane_redirect(connection, &cursor, bytes) : -EPROTO;
-		}
-		attempted = bytes;
-		if (error || !bytes) {
+		redirect_cut(&redirect, &cursor, xy_min(room, (uint64_t)XY_SEND_BYTES_MAX));
+		if (redirect.bytes)
+			error = redirect_send(&redirect, connection->watch.fd);
+		if (error || !redirect.bytes) {
 			xy_pipe_advance(pipe, 0, 0);
 			break;
 		}
-		room -= bytes;
-		xy_budget_given(connection->worker, bytes);
-		xy_pipe_advance(pipe, bytes, bytes);
-		connection->frames_out += frames;
-		connection->bytes_out += bytes;
+		room -= redirect.bytes;
+		xy_budget_given(connection->worker, redirect.bytes);
+		xy_pipe_advance(pipe, redirect.bytes, redirect.bytes);
+		connection->frames_out += redirect.frames;
+		connection->bytes_out += redirect.bytes;
 		if (data) {
-			data_left(connection, bytes, frames);
+			data_left(connection, redirect.bytes, redirect.frames);
 		} else {
-			connection->held_control -= frames;
+			connection->held_control -= redirect.frames;
 			bindings_sent(connection);
 		}
 	}
 	if (error == -ENOMEM)
-		xy_session_unsend(connection->peer->session, attempted);
+		xy_session_unsend(connection->peer->session, redirect.bytes);
 	if (error == -ENOMEM || error == -EAGAIN || error == -ENOBUFS) {
 		xy_count(connection->worker->core, XY_COUNT_REDIRECT_FAILED, 1);
 		return false;
 	}
 	if (error) {
-		xy_log(XY_LOG_DEBUG, "lane-ended", "endpoint=%016lx error=%d",
-		       connection->peer->endpoint, error);
+		xy_log(hung_up(error) ? XY_LOG_DEBUG : XY_LOG_WARN, "lane-ended",
+		       "endpoint=%016lx error=%d", connection->peer->endpoint, error);
 		deafen(connection);
 		return false;
 	}

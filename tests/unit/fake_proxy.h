@@ -62,6 +62,7 @@ struct fake {
 	bool refuse_hello;    /* answers HELLO with `unauthorized` */
 	bool silent_requests; /* else DATA that wants a reply is answered with its own payload */
 	bool paused;          /* reads nothing */
+	bool no_lane;         /* has none to give */
 	int receive_buffer;   /* SO_RCVBUF; 0 = default */
 	uint32_t heartbeat_ms;
 	uint64_t max_message;
@@ -85,7 +86,8 @@ static struct {
 	struct fake_send *log;
 	size_t count, capacity;
 	size_t cut;       /* != 0: the next send of more than this takes only so much, once */
-	int error;        /* != 0: the next send of DATA fails with it, once */
+	int error;        /* with this … */
+	unsigned fail;    /* … the n-th next send of DATA fails for each bit n */
 	bool would_block; /* the next send fails with EAGAIN, once */
 } sends;
 
@@ -94,15 +96,24 @@ static inline bool fake_send_is_data(const void *data, size_t length)
 	return length >= XY_HEADER_SIZE && ((const uint8_t *)data)[5] == XY_DATA;
 }
 
+static inline bool fake_send_fails(const void *data, size_t length)
+{
+	bool fails = sends.fail & 1;
+
+	if (!fake_send_is_data(data, length))
+		return false;
+	sends.fail >>= 1;
+	return fails;
+}
+
 ssize_t send(int fd, const void *data, size_t length, int flags)
 {
 	struct fake_send entry = {.length = length};
 	size_t take = length;
 
 	assert_int_equal(flags, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sends.error != 0 && fake_send_is_data(data, length)) {
+	if (fake_send_fails(data, length)) {
 		entry.result = -sends.error;
-		sends.error = 0;
 	} else if (sends.would_block) {
 		entry.result = -EAGAIN;
 		sends.would_block = false;
@@ -264,7 +275,7 @@ static inline void fake_answer(struct fake *fake, const struct fake_frame *frame
 		return;
 	case XY_SYNC:
 		answer.type = XY_SYNCED;
-		answer.flags = XY_LANE;
+		answer.flags = fake->no_lane ? 0 : XY_LANE;
 		if (!fake->hold_synced || frame->header.correlation == 1)
 			fake_put(fake, answer, NULL, 0);
 		return;

@@ -223,6 +223,37 @@ static void a_torn_message_is_lost_and_told_and_the_next_begin_on_a_border(void 
 	free(large);
 }
 
+/* Nothing of it is left in the queue to be counted later. */
+static void a_message_whose_last_fragment_is_torn_is_lost(void **state)
+{
+	const size_t length = XY_PAYLOAD_MAX + 1000;
+	uint8_t *large = calloc(1, length);
+	struct xy_client *client;
+	struct xy_topic *a, *b;
+
+	(void)state;
+	/* On a lane a SYNC would go before the second fragment. */
+	fake.no_lane = true;
+	client = connected((struct xy_client_options){0});
+	assert_int_equal(xy_client_declare(client, "a", &a), 0);
+	assert_int_equal(xy_client_declare(client, "b", &b), 0);
+	assert_int_equal(xy_client_publish(client, a, large, length), 0);
+	/* Another target sends what was queued before it. */
+	sends.cut = 500;
+	assert_int_equal(xy_client_publish(client, b, "b", 1), 0);
+	assert_int_equal(sends.log[sends.count - 1].result, 500);
+	fake_hang_up(&fake);
+	assert_int_equal(xy_client_sync(client, -1), 0);
+	assert_int_equal(stats_of(client).reconnects, 1);
+	assert_int_equal(stats_of(client).lost, 1);
+	assert_int_equal(seen.events[XY_EVENT_ERROR], 1);
+	/* The send log spans both connections: its rests do not continue. */
+	fake_sends_clear();
+	xy_client_close(client);
+	fake_stop(&fake);
+	free(large);
+}
+
 static void count_reply(struct xy_client *client, const struct xy_message *message, void *context)
 {
 	(void)context;
@@ -463,6 +494,7 @@ int main(void)
 				       setup),
 		cmocka_unit_test_setup(
 			a_torn_message_is_lost_and_told_and_the_next_begin_on_a_border, setup),
+		cmocka_unit_test_setup(a_message_whose_last_fragment_is_torn_is_lost, setup),
 		cmocka_unit_test_setup(a_proxy_that_says_goodbye_is_left_without_loss, setup),
 		cmocka_unit_test_setup(requests_under_way_fail_with_the_connection, setup),
 		cmocka_unit_test_setup(a_declare_waits_for_the_next_connection, setup),

@@ -523,6 +523,7 @@ static void a_failed_send_loses_that_send_only(void **state)
 	topic = declare(client, "a");
 	for (size_t i = 0; i < 3; i++) {
 		sends.error = errors[i];
+		sends.fail = 1;
 		assert_int_equal(xy_client_publish(client, topic, "lost", 4), 0);
 		assert_int_equal(xy_client_publish(client, topic, "lost", 4), 0);
 		assert_int_equal(xy_client_flush(client, -1), 0);
@@ -538,6 +539,36 @@ static void a_failed_send_loses_that_send_only(void **state)
 	assert_memory_equal(fake_frame(&fake, XY_DATA, 2).payload, "kept", 4);
 	xy_client_close(client);
 	fake_stop(&fake);
+}
+
+/* Whichever of its fragments is given up, and however many. */
+static void a_message_in_fragments_is_lost_once(void **state)
+{
+	static const unsigned fail[] = {1 << 0, 1 << 1, 1 << 4, 1 << 1 | 1 << 3, 0x1f};
+	const size_t length = 300000; /* five sends of one frame each */
+	uint8_t *data = calloc(1, length);
+	struct xy_client_stats stats;
+	struct xy_client *client;
+	struct xy_topic *topic;
+
+	(void)state;
+	fake_start(&fake);
+	client = fake_connect(&fake, (struct xy_client_options){.no_bundle = true});
+	topic = declare(client, "a");
+	for (size_t i = 0; i < sizeof(fail) / sizeof(fail[0]); i++) {
+		sends.error = ENOMEM;
+		sends.fail = fail[i];
+		assert_int_equal(xy_client_publish(client, topic, data, length), 0);
+		assert_int_equal(xy_client_flush(client, -1), 0);
+		assert_int_equal(sends.fail, 0);
+		assert_int_equal(xy_client_publish(client, topic, "kept", 4), 0);
+		assert_int_equal(xy_client_flush(client, -1), 0);
+		xy_client_stats(client, &stats);
+		assert_int_equal(stats.lost, i + 1);
+	}
+	xy_client_close(client);
+	fake_stop(&fake);
+	free(data);
 }
 
 int main(void)
@@ -566,6 +597,7 @@ int main(void)
 		cmocka_unit_test_setup(
 			a_publish_that_waits_for_the_brake_goes_on_when_it_is_released, setup),
 		cmocka_unit_test_setup(a_failed_send_loses_that_send_only, setup),
+		cmocka_unit_test_setup(a_message_in_fragments_is_lost_once, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

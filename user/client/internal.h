@@ -178,12 +178,18 @@ struct xy_stream {
 
 /* ---- outbound -------------------------------------------------------------------------------- */
 
+/* What is lost with a frame. */
+struct xy_loss {
+	uint64_t messages;
+	uint64_t target, sequence; /* of which it is a fragment; sequence 0: of none */
+};
+
 struct xy_queue {
 	uint8_t *data;
 	size_t capacity, head, tail;
 	size_t unsent; /* left over by the last send: the next send is exactly that (K21) */
 	size_t torn;   /* of these, the rest of a frame of which a part is sent … */
-	uint64_t torn_messages; /* … and the messages in that frame; 0 when none is torn */
+	struct xy_loss torn_loss; /* … and what is lost if the rest does not follow */
 
 	/* Of the data queue only. */
 	size_t open;           /* offset of the last frame when messages may still join it */
@@ -277,7 +283,8 @@ struct xy_client {
 	char words[XY_WORDS_SIZE];
 	int error; /* -errno that goes with the words */
 	struct xy_client_stats stats;
-	uint64_t lost_told; /* of stats.lost, what an event has told */
+	uint64_t lost_told;       /* of stats.lost, what an event has told */
+	struct xy_loss lost_last; /* of the newest message in fragments that was lost */
 
 	/* Event style. */
 	int epoll_fd, timer_fd;
@@ -410,8 +417,10 @@ int xy_client_enqueue(struct xy_client *client, const struct xy_outgoing *messag
 void xy_outbound_seal(struct xy_client *client);
 /* The next send: whole frames of one target (protocol rule 7), with their ack. */
 size_t xy_outbound_batch(struct xy_client *client, bool everything);
-/* Messages in a frame. */
-uint64_t xy_frame_messages(const uint8_t *frame);
+/* Of a frame of DATA. */
+struct xy_loss xy_frame_loss(const uint8_t *frame);
+/* Counts it in stats.lost: a message in fragments once, however many of them are lost. */
+void xy_client_lose(struct xy_client *client, struct xy_loss loss);
 
 /* ---- inbound.c ------------------------------------------------------------------------------- */
 

@@ -47,21 +47,41 @@ void xy_outbound_seal(struct xy_client *client)
 	queue->open = XY_NOTHING;
 }
 
-uint64_t xy_frame_messages(const uint8_t *frame)
+static uint64_t items(const uint8_t *frame)
 {
-	const struct xy_header *header = (const struct xy_header *)frame;
 	uint16_t flags = xy_header_flags(frame);
 	const uint8_t *at = frame + XY_HEADER_SIZE;
 	const uint8_t *end = frame + xy_header_length(frame) - (flags & XY_CRC ? XY_CRC_SIZE : 0);
 	uint64_t messages = 0;
 
-	if (header->fragments != 0)
-		return header->fragment == 0;
 	if ((flags & XY_BUNDLE) == 0)
 		return 1;
 	for (; at < end; at += XY_BUNDLE_PREFIX + get_be32(at))
 		messages++;
 	return messages;
+}
+
+struct xy_loss xy_frame_loss(const uint8_t *frame)
+{
+	const struct xy_header *header = (const struct xy_header *)frame;
+	struct xy_loss loss = {.messages = items(frame)};
+
+	if (header->fragments != 0) {
+		loss.target = header->target;
+		loss.sequence = header->sequence;
+	}
+	return loss;
+}
+
+void xy_client_lose(struct xy_client *client, struct xy_loss loss)
+{
+	if (loss.sequence != 0) {
+		if (loss.sequence == client->lost_last.sequence &&
+		    loss.target == client->lost_last.target)
+			return;
+		client->lost_last = loss;
+	}
+	client->stats.lost += loss.messages;
 }
 
 size_t xy_outbound_batch(struct xy_client *client, bool everything)

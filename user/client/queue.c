@@ -75,12 +75,12 @@ static void queue_sent(struct xy_queue *queue, size_t length, size_t sent)
 		while (whole < sent) {
 			const uint8_t *frame = queue->data + queue->head + whole;
 
-			queue->torn_messages = xy_frame_messages(frame);
+			queue->torn_loss = xy_frame_loss(frame);
 			whole += xy_header_length(frame);
 		}
 		queue->torn = whole - sent;
 	} else {
-		queue->torn = queue->torn_messages = 0;
+		queue->torn = 0;
 	}
 	queue->head += sent;
 	queue->unsent = length - sent;
@@ -99,7 +99,7 @@ static void queue_give_up(struct xy_client *client, struct xy_queue *queue, size
 		for (size_t at = 0; at < length;) {
 			const uint8_t *frame = queue->data + queue->head + at;
 
-			client->stats.lost += xy_frame_messages(frame);
+			xy_client_lose(client, xy_frame_loss(frame));
 			at += xy_header_length(frame);
 		}
 	queue_sent(queue, length, length);

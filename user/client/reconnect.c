@@ -38,7 +38,7 @@ static void outbound_end(struct xy_client *client)
 
 	xy_queue_reset(&client->control);
 	if (data->torn > 0) {
-		client->stats.lost += data->torn_messages;
+		xy_client_lose(client, data->torn_loss);
 		data->head += data->torn;
 	}
 	data->torn = data->unsent = 0;
@@ -153,15 +153,11 @@ static void requeue(struct xy_client *client)
 			memmove(queue->data + to, queue->data + at, length);
 			to += length;
 		} else {
-			client->stats.lost += xy_frame_messages(queue->data + at);
-			/* Of the first message a part may be sent, whole frames of it. */
-			if (at == queue->head && header->fragment != 0 && queue->torn_messages == 0)
-				client->stats.lost++;
+			xy_client_lose(client, xy_frame_loss(queue->data + at));
 		}
 		at += length;
 	}
 	queue->tail = to;
-	queue->torn_messages = 0;
 	queue->batch = queue->tail;
 	queue->batch_frames = 0;
 	if (queue->head == queue->tail)

@@ -58,12 +58,26 @@ json_t *status_loop(json_t *status, const char *name)
 	return entry_find(json_object_get(status, "loops"), "name", name);
 }
 
-json_t *status_connection(json_t *status, const struct raw *raw)
+static json_t *entry_of(json_t *list, const char *key, const struct raw *raw)
 {
 	char endpoint[17];
 
 	snprintf(endpoint, sizeof(endpoint), "%016" PRIx64, raw->endpoint);
-	return entry_find(json_object_get(status, "connections"), "endpoint", endpoint);
+	return entry_find(list, key, endpoint);
+}
+
+json_t *status_connection(json_t *status, const struct raw *raw)
+{
+	return entry_of(json_object_get(status, "connections"), "endpoint", raw);
+}
+
+bool status_has_flow(const struct proxy *proxy, const struct raw *sender)
+{
+	json_t *status = status_take(proxy);
+	bool has = entry_of(json_object_get(status, "flows"), "from", sender) != NULL;
+
+	json_decref(status);
+	return has;
 }
 
 uint64_t status_reason(const struct proxy *proxy, const struct raw *raw, const char *reason)

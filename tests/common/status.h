@@ -17,6 +17,8 @@ uint64_t status_counter(const struct proxy *proxy, const char *name);
  * Borrowed. */
 json_t *status_loop(json_t *status, const char *name);
 json_t *status_connection(json_t *status, const struct raw *raw);
+/* Whether the router lists a flow of this client's. */
+bool status_has_flow(const struct proxy *proxy, const struct raw *sender);
 /* 0 where there is none. */
 uint64_t status_number(const json_t *object, const char *name);
 /* What a lane's verdict counted for this reason. */

@@ -71,41 +71,70 @@ static void end(struct raw *raw)
 	close(nothing);
 }
 
-/* `spoken_to`: the proxy still has something to say to it, and finds that nobody listens. (TCP
- * would answer that with RST, and throw away what is under way.) */
-static void hang_up(struct proxy *proxy, struct raw *publisher, bool lane, bool spoken_to)
+struct party {
+	struct proxy *proxy;
+	struct raw *publisher, *subscriber,
+		*speaker; /* who has something to say to the publisher */
+	uint64_t topic, other, whole;
+};
+
+static struct party party_open(struct proxy *proxy, struct raw *publisher, bool lane)
 {
-	struct raw *subscriber = raw_open(proxy), *speaker = raw_open(proxy);
-	uint64_t topic, other, whole, deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	struct party party = {.proxy = proxy,
+			      .publisher = publisher,
+			      .subscriber = raw_open(proxy),
+			      .speaker = raw_open(proxy)};
 
 	/* Without a lane, or when it does not pause, the proxy makes it wait by not reading. */
 	raw_hello(publisher, lane ? RAW_HELLO : "{\"name\":\"publisher\",\"ack\":false}");
 	raw_sync(publisher);
 	assert_true(publisher->lane == lane);
-	topic = raw_declare(publisher, "hang.up");
-	raw_subscribe(subscriber, "{\"subject\":\"hang.up\",\"stall_ms\":60000}");
-	other = raw_declare(speaker, "hang.other");
+	party.topic = raw_declare(publisher, "hang.up");
+	raw_subscribe(party.subscriber, "{\"subject\":\"hang.up\",\"stall_ms\":60000}");
+	party.other = raw_declare(party.speaker, "hang.other");
 	raw_subscribe_to(publisher, "hang.other");
-	whole = fill(proxy, publisher, topic);
-	if (lane)
-		end(publisher);
+	return party;
+}
+
+static void party_hang_up(struct party *party)
+{
+	party->whole = fill(party->proxy, party->publisher, party->topic);
+	if (party->publisher->lane)
+		end(party->publisher);
 	else
-		assert_int_equal(shutdown(publisher->fd, SHUT_RDWR), 0);
+		assert_int_equal(shutdown(party->publisher->fd, SHUT_RDWR), 0);
+}
+
+/* This publisher is nobody's any more, and stays until it has been read. */
+static void party_expect_all(const struct party *party)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+
+	assert_true(is_there(party->proxy, party->publisher));
+	for (uint64_t i = 1; i <= party->whole; i++)
+		assert_int_equal(raw_expect_data(party->subscriber)->header.sequence, i);
+	while (is_there(party->proxy, party->publisher))
+		assert_true(test_now_ms() < deadline);
+	raw_expect_silence(party->subscriber);
+}
+
+/* `spoken_to`: the proxy still has something to say to it, and finds that nobody listens. (TCP
+ * would answer that with RST, and throw away what is under way.) */
+static void hang_up(struct proxy *proxy, struct raw *publisher, bool lane, bool spoken_to)
+{
+	struct party party = party_open(proxy, publisher, lane);
+
+	party_hang_up(&party);
 	if (spoken_to) {
-		raw_publish(speaker, other, 1, "hello?");
-		raw_sync(speaker);
+		raw_publish(party.speaker, party.other, 1, "hello?");
+		raw_sync(party.speaker);
 	}
-	/* Its loop sees it; this publisher is nobody's any more, and stays until it has been read.
-	 */
+	/* Its loop sees it. */
 	for (int i = 0; i < 10; i++) {
 		assert_true(is_there(proxy, publisher));
 		poll(NULL, 0, 10);
 	}
-	for (uint64_t i = 1; i <= whole; i++)
-		assert_int_equal(raw_expect_data(subscriber)->header.sequence, i);
-	while (is_there(proxy, publisher))
-		assert_true(test_now_ms() < deadline);
-	raw_expect_silence(subscriber);
+	party_expect_all(&party);
 }
 
 static void test_what_a_unix_publisher_sent_before_it_hung_up_arrives(void **state)
@@ -129,12 +158,32 @@ static void test_a_lane_that_hung_up_and_is_spoken_to_is_read_to_its_end(void **
 		hang_up(*state, raw_connect(*state), true, true);
 }
 
+static void test_flows_to_a_lane_that_takes_nothing_any_more_go_at_once(void **state)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	struct party party;
+
+	if (proxy_kernel_path(*state) != KERNEL_PATH_ON)
+		return;
+	party = party_open(*state, raw_connect(*state), true);
+	raw_publish(party.speaker, party.other, 1, "hello");
+	raw_expect_text(party.publisher, "hello");
+	raw_sync(party.speaker);
+	assert_true(status_has_flow(party.proxy, party.speaker));
+	party_hang_up(&party);
+	raw_publish(party.speaker, party.other, 2, "hello?");
+	while (status_has_flow(party.proxy, party.speaker))
+		assert_true(test_now_ms() < deadline);
+	party_expect_all(&party);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		proxy_test(test_what_a_unix_publisher_sent_before_it_hung_up_arrives),
 		proxy_test(test_one_that_hung_up_and_is_spoken_to_is_read_to_its_end),
 		proxy_test(test_a_lane_that_hung_up_and_is_spoken_to_is_read_to_its_end),
+		proxy_test(test_flows_to_a_lane_that_takes_nothing_any_more_go_at_once),
 		proxy_test(test_what_a_tcp_publisher_sent_before_it_hung_up_arrives),
 	};
 

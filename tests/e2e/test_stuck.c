@@ -324,6 +324,50 @@ static void test_disconnect_holds_for_what_waits_for_a_stuck_loop(void **state)
 	raw_expect_closed(held);
 }
 
+static uint64_t carried(const struct proxy *proxy, uint64_t *ret_used)
+{
+	json_t *status = status_take(proxy), *memory = json_object_get(status, "memory");
+	uint64_t bytes = status_number(memory, "carried");
+
+	assert_non_null(json_object_get(memory, "carried"));
+	*ret_used = status_number(memory, "used");
+	json_decref(status);
+	return bytes;
+}
+
+/* Small messages to many receivers share their bytes, but each is carried by itself. */
+static void test_what_carries_messages_to_a_stuck_loop_counts_in_the_budget(void **state)
+{
+	enum { HELD = 4, MESSAGES = 2000, EACH = 64 };
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS, used, before;
+	struct proxy *proxy = *state;
+	struct raw *held[HELD], *publisher, *subscriber;
+	uint64_t topic, sequence = 0;
+
+	for (int h = 0; h < HELD; h++) {
+		held[h] = open_on(proxy, STUCK);
+		raw_subscribe(held[h],
+			      "{\"subject\":\"stuck.small\",\"overflow\":\"drop-newest\"}");
+	}
+	publisher = open_on(proxy, FREE);
+	subscriber = open_on(proxy, FREE);
+	raw_subscribe_to(subscriber, "stuck.small");
+	topic = raw_declare(publisher, "stuck.small");
+	exchange(publisher, topic, &sequence, subscriber);
+	carried(proxy, &before);
+	stop(proxy, 1, STUCK);
+	for (int m = 0; m < MESSAGES; m++)
+		exchange(publisher, topic, &sequence, subscriber);
+	await_stuck(proxy, STUCK, true);
+	assert_true(carried(proxy, &used) >= HELD * MESSAGES * EACH);
+	assert_true(used >= before + HELD * MESSAGES * EACH);
+	go(1);
+	for (int h = 0; h < HELD; h++)
+		expect_sequence(held[h], topic, 1, sequence);
+	while (carried(proxy, &used) > 0)
+		assert_true(test_now_ms() < deadline);
+}
+
 int main(void)
 {
 	static const char *const arguments[] = {"--loops", "2", NULL};
@@ -336,6 +380,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_what_waits_for_a_stuck_loop_is_bounded, teardown),
 		cmocka_unit_test_teardown(test_disconnect_holds_for_what_waits_for_a_stuck_loop,
 					  teardown),
+		cmocka_unit_test_teardown(
+			test_what_carries_messages_to_a_stuck_loop_counts_in_the_budget, teardown),
 	};
 
 	return proxy_run_both(tests, arguments);

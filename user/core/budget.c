@@ -66,10 +66,17 @@ static uint64_t load(const _Atomic(uint64_t) *value)
 	return atomic_load_explicit(value, memory_order_relaxed);
 }
 
+/* What arrives may be added before what was posted. */
+static uint64_t carried(const struct xy_budget *budget)
+{
+	return (uint64_t)xy_max(atomic_load_explicit(&budget->carried, memory_order_relaxed),
+				(int64_t)0);
+}
+
 uint64_t xy_budget_used(const struct xy_budget *budget)
 {
 	return xy_pool_total_bytes() + load(&budget->outstanding) + load(&budget->sockets) +
-	       load(&budget->greetings);
+	       load(&budget->greetings) + carried(budget);
 }
 
 bool xy_budget_short(const struct xy_budget *budget)
@@ -252,12 +259,12 @@ json_t *xy_budget_describe(const struct xy_core *core)
 	const struct xy_budget *budget = &core->budget;
 	uint64_t used = xy_budget_used(budget);
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}", "budget",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}", "budget",
 			 (json_int_t)budget->bytes, "used", (json_int_t)used, "high",
 			 (json_int_t)xy_max(used, load(&budget->high)), "outstanding",
 			 (json_int_t)load(&budget->outstanding), "pools",
 			 (json_int_t)xy_pool_total_bytes(), "sockets",
-			 (json_int_t)load(&budget->sockets), "pressed", xy_budget_pressed(budget),
-			 "window", (json_int_t)budget->window, "socket_buffer",
-			 (json_int_t)budget->socket_buffer);
+			 (json_int_t)load(&budget->sockets), "carried", (json_int_t)carried(budget),
+			 "pressed", xy_budget_pressed(budget), "window", (json_int_t)budget->window,
+			 "socket_buffer", (json_int_t)budget->socket_buffer);
 }

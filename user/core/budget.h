@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The memory budget: one bound, in bytes, for what lies in receive queues of lanes, in pipes and
- * pools, in the proxy's socket buffers and in greetings, of all connections together.
+ * pools, on its way between loops, in the proxy's socket buffers and in greetings, of all
+ * connections together.
  *
  * Main holds rounds: each worker looks at its own connections, then main decides. Above ¾ of the
  * budget the proxy is pressed, until below ½: the kernel moves nothing between clients, publishers
@@ -36,6 +37,7 @@ struct xy_budget {
 	_Atomic(uint64_t) sockets;     /* in socket buffers */
 	_Atomic(uint64_t) given;       /* to lanes and sockets since then; who knows what is left */
 	_Atomic(uint64_t) greetings;   /* by the acceptor */
+	_Atomic(int64_t) carried; /* by what carries DATA from loop to loop; for moments below 0 */
 
 	_Atomic(uint64_t) high;      /* by main: the most that a round has seen */
 	_Atomic(uint64_t) alarm;     /* by main: when more is used, a round is due */
@@ -58,6 +60,7 @@ struct xy_budget_share {
 	uint64_t outstanding, sockets; /* at the last look */
 	uint64_t given;                /* not yet added to the budget's */
 	uint64_t given_added;          /* since the last look */
+	int64_t carried;               /* posted less arrived, not yet added to the budget's */
 	uint64_t looked_ms;
 	_Atomic(uint64_t) dearest; /* cost of the dearest connection that is stalled; 0 = none */
 };
@@ -109,6 +112,8 @@ json_t *xy_budget_describe(const struct xy_core *core);
 void xy_budget_turn(struct xy_worker *worker);
 void xy_budget_look(struct xy_worker *worker);
 void xy_budget_given(struct xy_worker *worker, size_t bytes);
+/* So many bytes have begun to carry DATA to another loop, or have arrived: below 0. */
+void xy_budget_carried(struct xy_worker *worker, ptrdiff_t bytes);
 /* Bytes of DATA that may be handed to the kernel for this connection now, by the budget alone. */
 uint64_t xy_budget_room(const struct xy_connection *connection);
 

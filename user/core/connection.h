@@ -181,6 +181,8 @@ int xy_request_attach(struct xy_connection *connection);
 struct xy_request *xy_request_farewell(struct xy_peer *peer); /* made in time; NULL: no memory */
 void xy_request_detach(struct xy_connection *connection);     /* once; cannot fail */
 void xy_request_flow(struct xy_connection *connection, struct xy_target *target);
+/* Its lane takes nothing any more: the flows to it go. Without memory they go when it closes. */
+void xy_request_deaf(struct xy_connection *connection);
 
 /* outbound.c */
 int xy_control_send(struct xy_connection *connection, const struct xy_frame *frame,

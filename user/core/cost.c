@@ -220,11 +220,19 @@ void xy_budget_given(struct xy_worker *worker, size_t bytes)
 	worker->share.given += bytes;
 }
 
+void xy_budget_carried(struct xy_worker *worker, ptrdiff_t bytes)
+{
+	worker->share.carried += bytes;
+}
+
 void xy_budget_turn(struct xy_worker *worker)
 {
 	struct xy_budget *budget = &worker->core->budget;
 	struct xy_budget_share *share = &worker->share;
 
+	if (share->carried)
+		atomic_fetch_add_explicit(&budget->carried, share->carried, memory_order_relaxed);
+	share->carried = 0;
 	if (share->given)
 		sum_change(&budget->given, &share->given_added, share->given_added + share->given);
 	share->given = 0;

@@ -67,11 +67,18 @@ static void missed(struct xy_peer *peer)
 			   "too much is on its way, and a subscription says disconnect");
 }
 
+/* Beside the DATA, whose segments count in their pools. */
+static ptrdiff_t parcel_bytes(const struct parcel *parcel)
+{
+	return (ptrdiff_t)(sizeof(*parcel) + parcel->chain.capacity * sizeof(struct xy_slice));
+}
+
 static void parcel_run(struct xy_task *task)
 {
 	struct parcel *parcel = xy_container_of(task, struct parcel, task);
 	struct xy_peer *peer = parcel->peer;
 
+	xy_budget_carried(peer->worker, -parcel_bytes(parcel));
 	if (parcel->closes)
 		missed(peer);
 	else if (peer->connection)
@@ -106,6 +113,7 @@ static void parcel_post(struct xy_delivery *delivery, struct xy_peer *sender, bo
 	parcel->policy = delivery->policy;
 	parcel->closes = closes;
 	xy_chain_move(&parcel->chain, &delivery->chain);
+	xy_budget_carried(sender->worker, parcel_bytes(parcel));
 	xy_peer_get(peer);
 	xy_peer_get(sender);
 	xy_loop_post(peer->worker->loop, &parcel->task);

@@ -34,9 +34,16 @@ void xy_flows_of_topic_remove(struct xy_router *router, struct xy_topic *topic)
 		flow_remove(router, flow);
 }
 
-void xy_flows_of_peer_remove(struct xy_router *router, struct xy_peer *peer)
+void xy_flows_to_peer_remove(struct xy_router *router, struct xy_peer *peer)
 {
 	const struct xy_installed_end *end;
+
+	while ((end = xy_list_first(&peer->flows_in, struct xy_installed_end, of_receiver)))
+		flow_remove(router, end->flow);
+}
+
+void xy_flows_of_peer_remove(struct xy_router *router, struct xy_peer *peer)
+{
 	size_t position = 0;
 	uint64_t target;
 	void *flow;
@@ -45,8 +52,7 @@ void xy_flows_of_peer_remove(struct xy_router *router, struct xy_peer *peer)
 	for (; xy_idmap_next(&peer->flows_out, &position, &target, &flow); position--)
 		flow_remove(router, flow);
 	xy_idmap_clear(&peer->flows_out);
-	while ((end = xy_list_first(&peer->flows_in, struct xy_installed_end, of_receiver)))
-		flow_remove(router, end->flow);
+	xy_flows_to_peer_remove(router, peer);
 }
 
 static void flow_evict_oldest(struct xy_router *router)
@@ -69,7 +75,7 @@ static bool flow_resolve(const struct xy_router *router, const struct xy_request
 
 	if (request->flow_kind == XY_FLOW_DIRECT) {
 		receiver = xy_router_endpoint(router, request->target);
-		if (!receiver || receiver == sender || !receiver->session)
+		if (!receiver || receiver == sender || !xy_peer_takes_redirects(receiver))
 			return false;
 		ret_flow->member[0] = (struct xy_flow_member){
 			.slot = receiver->slot.slot, .generation = receiver->slot.generation};

@@ -247,6 +247,8 @@ static void deafen(struct xy_connection *connection)
 		xy_pipe_advance(connection->control, view.length, view.length);
 	connection->held_control = 0;
 	bindings_sent(connection);
+	if (connection->lane)
+		xy_request_deaf(connection);
 	xy_notify_room(connection->peer);
 	shutdown(connection->watch.fd, SHUT_WR);
 	xy_connection_rewatch(connection);

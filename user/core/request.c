@@ -177,6 +177,15 @@ void xy_request_flow(struct xy_connection *connection, struct xy_target *target)
 	xy_request_send(connection->worker->core->router, request);
 }
 
+void xy_request_deaf(struct xy_connection *connection)
+{
+	struct xy_request *request =
+		xy_request_new(XY_REQUEST_DEAF, connection->peer, xy_request_free);
+
+	if (request)
+		xy_request_send(connection->worker->core->router, request);
+}
+
 /* ---- frames ---------------------------------------------------------------------------------- */
 
 /* A new request for a frame, or an ERROR to the client. */

@@ -186,7 +186,7 @@ static bool lane_add(struct xy_flow *flow, const struct xy_receiver *receiver,
 {
 	const struct xy_peer *peer = receiver->peer;
 
-	if (peer == sender || !peer->session || flow->members == XY_GROUP_MAX)
+	if (peer == sender || !xy_peer_takes_redirects(peer) || flow->members == XY_GROUP_MAX)
 		return false;
 	flow->member[flow->members++] = (struct xy_flow_member){
 		.slot = peer->slot.slot, .generation = peer->slot.generation};

@@ -180,6 +180,9 @@ static bool request_step(struct xy_router *router, struct xy_request *request)
 		return subscribe_step(router, request);
 	case XY_REQUEST_UNSUBSCRIBE:
 		return unsubscribe_step(router, request);
+	case XY_REQUEST_DEAF:
+		xy_flows_to_peer_remove(router, request->peer);
+		return true;
 	case XY_REQUEST_DETACH:
 		return detach_step(router, request);
 	case XY_REQUEST_RELEASE:

@@ -69,6 +69,7 @@ enum xy_request_kind {
 	XY_REQUEST_DECLARE,
 	XY_REQUEST_SUBSCRIBE,
 	XY_REQUEST_UNSUBSCRIBE,
+	XY_REQUEST_DEAF, /* its lane takes nothing any more: no flow to it may stand */
 	XY_REQUEST_DETACH,
 	XY_REQUEST_RELEASE, /* the slot: of a connection that was never attached, or kept it */
 	XY_REQUEST_FLOW,

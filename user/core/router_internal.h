@@ -103,6 +103,7 @@ void xy_route_free(struct xy_route *route);
 bool xy_flow_install(struct xy_router *router, const struct xy_request *request);
 void xy_flows_of_topic_remove(struct xy_router *router, struct xy_topic *topic);
 void xy_flows_of_peer_remove(struct xy_router *router, struct xy_peer *peer); /* from and to it */
+void xy_flows_to_peer_remove(struct xy_router *router, struct xy_peer *peer);
 /* Drains the pressure ring. */
 void xy_flow_pressure(struct xy_router *router);
 

@@ -297,6 +297,25 @@ static void test_a_cgroup_that_is_none_is_named(void **state)
 	}
 }
 
+static void test_a_pod_container_or_process_that_is_none_is_named(void **state)
+{
+	static const char *const cases[][2] = {
+		{"pod:nginx", "'nginx' is not the UID of a pod"},
+		{"pod:00000000-0000-4000-8000-000000000000", "no cgroup v2 of pod 00000000-0000"},
+		{"container:4be1", "'4be1' is not the id of a container (12 to 64 hexadecimal"},
+		{"container:000000000000", "no cgroup v2 of container 000000000000"},
+		{"pid:self", "'self' is not the number of a process"},
+		{"pid:2147483647", "there is no process 2147483647"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(cases); i++) {
+		RUN("serve", "--listen", ANY_PORT, "--cgroup", cases[i][0]);
+		ended(USAGE);
+		SAYS("option=--cgroup", cases[i][0], cases[i][1]);
+	}
+}
+
 static void test_without_the_right_to_load_programs_on_refuses_and_auto_works(void **state)
 {
 	static void (*const prepare[])(void) = {as_nobody, without_capabilities};
@@ -835,6 +854,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_cgroup_that_is_none_is_named),
+		cmocka_unit_test(test_a_pod_container_or_process_that_is_none_is_named),
 		cmocka_unit_test(test_without_the_right_to_load_programs_on_refuses_and_auto_works),
 		cmocka_unit_test(test_without_a_tcp_listener_there_is_no_kernel_path),
 		cmocka_unit_test(test_a_port_in_use_is_named),

@@ -28,9 +28,10 @@ static const struct xy_option serve_options[] = {
 	{.name = "cgroup",
 	 .letter = 'c',
 	 .kind = XY_OPTION_TEXT,
-	 .argument = "DIR",
-	 .help = "cgroup v2 directory whose processes may get lanes; if not given: the root of the "
-		 "cgroup v2 mount",
+	 .argument = "DIR|pod:UID|container:ID|pid:N",
+	 .help = "cgroup v2 whose processes may get lanes: a directory, that of a pod, of a "
+		 "container, or the one that a process is in; if not given: that of the pod that "
+		 "this runs in, or else all that is mounted",
 	 .offset = offsetof(struct serve, cgroup)},
 	{.name = "kernel-path",
 	 .letter = 'k',

@@ -67,9 +67,11 @@ static struct totals totals_of(const json_t *status)
 static void show_kernel_path(const json_t *path, uint64_t lanes, size_t flows)
 {
 	if (is(path, "active")) {
-		printf("Kernel path   on: cgroup %s, lanes %s of %s, flows %s of %s\n",
-		       text_of(path, "cgroup"), XY_COUNT(lanes), XY_COUNT(number_of(path, "slots")),
-		       XY_COUNT(flows), XY_COUNT(number_of(path, "flows")));
+		printf("Kernel path   on: lanes %s of %s, flows %s of %s\n", XY_COUNT(lanes),
+		       XY_COUNT(number_of(path, "slots")), XY_COUNT(flows),
+		       XY_COUNT(number_of(path, "flows")));
+		printf("Cgroup        %s (%s)\n", text_of(path, "cgroup"),
+		       text_of(path, "cgroup_why"));
 		if (*text_of(path, "pins"))
 			printf("Pinned maps   %s\n", text_of(path, "pins"));
 		else

@@ -203,8 +203,10 @@ static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server
 				       sizeof(core->kernel_why));
 	}
 	if (!error) {
-		xy_log(XY_LOG_INFO, "kernel-path", "active=yes cgroup=%s pins=%s slots=%u flows=%u",
+		xy_log(XY_LOG_INFO, "kernel-path",
+		       "active=yes cgroup=%s why=%s pins=%s slots=%u flows=%u",
 		       xy_kernel_cgroup(core->kernel),
+		       xy_log_quoted(xy_kernel_cgroup_why(core->kernel)),
 		       xy_kernel_pins(core->kernel) ? xy_kernel_pins(core->kernel)
 						    : xy_kernel_pins_why(core->kernel),
 		       xy_kernel_slots(core->kernel), xy_kernel_flows(core->kernel));

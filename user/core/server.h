@@ -24,7 +24,7 @@ struct xy_server_options {
 	size_t size;               /* sizeof(struct xy_server_options) */
 	const char *const *listen; /* HOST:PORT, [V6]:PORT or unix:PATH */
 	unsigned listens;
-	const char *cgroup; /* NULL = root of the cgroup v2 mount */
+	const char *cgroup; /* v2 directory, pid:N, pod:UID, container:ID; NULL = own pod, or all */
 	enum xy_kernel_path kernel_path;
 	const char *instance;     /* NULL = port of the first listener and the network namespace */
 	const char *token_file;   /* NULL = no tokens asked */

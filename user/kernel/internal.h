@@ -19,8 +19,13 @@ struct xylem_bpf;
 
 /* ---- cgroup.c ---- */
 
-/* Opens a cgroup v2 directory; NULL = the root of the v2 mount, wherever it is. -ENOENT, -ENOTDIR,
- * -EINVAL: is none. ret_path has PATH_MAX bytes. */
+/* The cgroup v2 directory that `wanted` stands for: "pid:N", "pod:UID", "container:ID" or a
+ * directory, which is not looked at; NULL: the pod that this process runs in, or else the root of
+ * the widest v2 mount. `root` stands in front of every path that is read: "" for the machine. In
+ * why: for what reason this one, or why none (-ENOENT, -EINVAL, -ENAMETOOLONG). */
+int xy_cgroup_choose(const char *root, const char *wanted, char ret_path[PATH_MAX], char *why,
+		     size_t why_size);
+/* Chooses and opens. -ENOENT, -ENOTDIR, -EINVAL: is none. ret_path has PATH_MAX bytes. */
 int xy_cgroup_open(const char *path, int *ret_fd, char *ret_path, char *why, size_t why_size);
 
 /* ---- grace.c ---- */
@@ -87,7 +92,7 @@ struct xy_kernel {
 	uint64_t window;
 	uint32_t flows;
 	int claims_fd, flows_fd, lane_of_fd, proxy_sockets_fd, client_sockets_fd, lanes_fd;
-	char cgroup[PATH_MAX];
+	char cgroup[PATH_MAX], cgroup_why[256];
 	void (*mark)(const struct xy_pressure *pressure, void *context); /* of the current read */
 	void *mark_context;
 };

@@ -93,7 +93,13 @@ int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **r
 		return -ENOMEM;
 	}
 	kernel->window = options->window;
-	error = xy_cgroup_open(options->cgroup, &cgroup, kernel->cgroup, why, why_size);
+	error = xy_cgroup_choose("", options->cgroup, kernel->cgroup, kernel->cgroup_why,
+				 sizeof(kernel->cgroup_why));
+	if (error) {
+		xy_why(why, why_size, "%s", kernel->cgroup_why);
+		goto err_free;
+	}
+	error = xy_cgroup_open(kernel->cgroup, &cgroup, kernel->cgroup, why, why_size);
 	if (error)
 		goto err_free;
 	error = xy_load(options, &kernel->bpf, why, why_size);
@@ -134,8 +140,13 @@ int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **r
 	control_fill(kernel, options);
 	error = population_attach(kernel, cgroup);
 	if (error) {
-		xy_why(why, why_size, "cannot attach to cgroup %s: %s", kernel->cgroup,
-		       strerror(-error));
+		/* Also where another agent has attached alone: neither BPF_F_ALLOW_MULTI here nor
+		 * BPF_F_ALLOW_OVERRIDE above. */
+		xy_why(why, why_size, "cannot attach to cgroup %s: %s%s", kernel->cgroup,
+		       strerror(-error),
+		       error == -EPERM ? "; needs CAP_NET_ADMIN, and no other sock_ops program "
+					 "there or above that tolerates none beside it"
+				       : "");
 		goto err_grace;
 	}
 	xy_pins_make(&kernel->pins, options->bpffs, options->instance, kernel->bpf);
@@ -191,6 +202,11 @@ void xy_kernel_close(struct xy_kernel *kernel)
 const char *xy_kernel_cgroup(const struct xy_kernel *kernel)
 {
 	return kernel->cgroup;
+}
+
+const char *xy_kernel_cgroup_why(const struct xy_kernel *kernel)
+{
+	return kernel->cgroup_why;
 }
 
 const char *xy_kernel_pins(const struct xy_kernel *kernel)

@@ -29,9 +29,9 @@ struct xy_slot {
 };
 
 struct xy_kernel_options {
-	const char *instance;               /* names the pin directory */
-	const char *cgroup;                 /* cgroup v2 directory; NULL = root of the v2 mount */
-	const char *bpffs;                  /* NULL = /sys/fs/bpf, mounted when absent */
+	const char *instance; /* names the pin directory */
+	const char *cgroup; /* v2 directory, pid:N, pod:UID, container:ID; NULL = own pod, or all */
+	const char *bpffs;  /* NULL = /sys/fs/bpf, mounted when absent */
 	const struct xy_listener *listener; /* plain-TCP listeners */
 	uint32_t listeners;
 	uint32_t slots; /* 0 = default */
@@ -51,8 +51,9 @@ void xy_kernel_close(struct xy_kernel *kernel);
 
 /* Facts for status and logs. Strings live as long as the kernel. */
 const char *xy_kernel_cgroup(const struct xy_kernel *kernel);
-const char *xy_kernel_pins(const struct xy_kernel *kernel);     /* NULL: lanes run unpinned … */
-const char *xy_kernel_pins_why(const struct xy_kernel *kernel); /* … and why */
+const char *xy_kernel_cgroup_why(const struct xy_kernel *kernel); /* for what reason that one */
+const char *xy_kernel_pins(const struct xy_kernel *kernel);       /* NULL: lanes run unpinned … */
+const char *xy_kernel_pins_why(const struct xy_kernel *kernel);   /* … and why */
 uint32_t xy_kernel_slots(const struct xy_kernel *kernel);
 uint32_t xy_kernel_slots_free(struct xy_kernel *kernel); /* of these, now; any thread */
 uint32_t xy_kernel_flows(const struct xy_kernel *kernel);

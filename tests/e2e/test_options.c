@@ -20,180 +20,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/proxy.h"
+#include "common/command.h"
 #include "common/sandbox.h"
 
-#define OK          0
-#define FAILURE     1
-#define USAGE       2
-#define UNREACHABLE 3
-#define UNANSWERED  4
-#define NO_KERNEL   5
-#define SIGNALLED   130
-
-#define TEXT_MAX       (64 << 10)
-#define ARGUMENTS_MAX  64
-#define NOBODY         65534
-#define ANY_PORT       "127.0.0.1:0"
-#define LENGTH(a)      (sizeof(a) / sizeof((a)[0]))
-#define STRINGS(...)   ((const char *const[]){__VA_ARGS__, NULL})
-#define RUN(...)       run(NULL, STRINGS(__VA_ARGS__))
-#define SERVE(...)     run(NULL, STRINGS("serve", "--kernel-path", "off", __VA_ARGS__))
-#define SAYS(...)      says(outcome.err, STRINGS(__VA_ARGS__))
-#define LISTENING(...) start(NULL, STRINGS("serve", "--listen", ANY_PORT, __VA_ARGS__))
+#define NOBODY 65534
 
 static const char *const commands[] = {"serve", "pub", "sub", "request", "reply", "status"};
-
-/* ---- running it ------------------------------------------------------------------------------ */
-
-/* What the last program that ended left. */
-static struct {
-	int status;
-	char out[TEXT_MAX], err[TEXT_MAX];
-} outcome;
-
-/* A program under way. */
-struct running {
-	pid_t pid;
-	int out, err;
-};
-
-static char directory[] = "/tmp/xylem-options-XXXXXX";
-
-/* A path in the directory of this test program. */
-static const char *in_directory(const char *name)
-{
-	static char path[4][128];
-	static unsigned next;
-	char *one = path[next++ % LENGTH(path)];
-
-	snprintf(one, sizeof(path[0]), "%s/%s", directory, name);
-	return one;
-}
-
-static void text_read(int fd, char text[TEXT_MAX])
-{
-	ssize_t got = pread(fd, text, TEXT_MAX - 1, 0);
-
-	assert_true(got >= 0);
-	text[got] = '\0';
-}
-
-static struct running start(void (*prepare)(void), const char *const *arguments)
-{
-	const char *argv[ARGUMENTS_MAX] = {"xylem"};
-	struct running running = {.out = memfd_create("out", MFD_CLOEXEC),
-				  .err = memfd_create("err", MFD_CLOEXEC)};
-	/* By descriptor: without rights the path may not be walked. */
-	int binary = open(proxy_binary(), O_RDONLY | O_CLOEXEC);
-	extern char **environ;
-
-	assert_true(running.out >= 0 && running.err >= 0 && binary >= 0);
-	assert_int_equal(fcntl(running.err, F_SETFL, O_APPEND), 0);
-	for (int i = 0; arguments[i] != NULL; i++)
-		argv[i + 1] = arguments[i];
-	running.pid = fork();
-	assert_true(running.pid >= 0);
-	if (running.pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
-		dup2(running.out, STDOUT_FILENO);
-		dup2(running.err, STDERR_FILENO);
-		if (prepare != NULL)
-			prepare();
-		fexecve(binary, (char *const *)argv, environ);
-		_exit(127);
-	}
-	close(binary);
-	return running;
-}
-
-static void show(void)
-{
-	print_message("status %d\n---- out ----\n%s---- err ----\n%s----\n", outcome.status,
-		      outcome.out, outcome.err);
-}
-
-/* Until it has ended by itself; fills outcome. */
-static void finish(struct running running)
-{
-	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
-	bool ended, late = false;
-	int status;
-
-	while (!(ended = waitpid(running.pid, &status, WNOHANG) == running.pid) && !late) {
-		late = test_now_ms() > deadline;
-		poll(NULL, 0, 2);
-	}
-	if (!ended) {
-		kill(running.pid, SIGKILL);
-		waitpid(running.pid, &status, 0);
-	}
-	text_read(running.out, outcome.out);
-	text_read(running.err, outcome.err);
-	close(running.out);
-	close(running.err);
-	outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-	if (!ended) {
-		show();
-		fail_msg("it does not end");
-	}
-}
-
-static void run(void (*prepare)(void), const char *const *arguments)
-{
-	finish(start(prepare, arguments));
-}
-
-/* Waits until its standard error holds this, or it has ended. */
-static void await(struct running running, const char *words)
-{
-	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
-	siginfo_t info = {0};
-
-	for (;;) {
-		text_read(running.err, outcome.err);
-		if (strstr(outcome.err, words) != NULL || info.si_pid != 0)
-			return;
-		if (test_now_ms() > deadline) {
-			kill(running.pid, SIGKILL);
-			finish(running);
-			show();
-			fail_msg("it does not say: %s", words);
-		}
-		waitid(P_PID, (id_t)running.pid, &info, WEXITED | WNOHANG | WNOWAIT);
-		poll(NULL, 0, 2);
-	}
-}
-
-/* It works; then it is stopped. */
-static void works(struct running running)
-{
-	await(running, "event=started");
-	kill(running.pid, SIGTERM);
-	finish(running);
-	if (outcome.status != OK || strstr(outcome.err, "event=started") == NULL) {
-		show();
-		fail_msg("it does not work");
-	}
-}
-
-static void ended(int status)
-{
-	if (outcome.status != status) {
-		show();
-		fail_msg("status is %d, not %d", outcome.status, status);
-	}
-}
-
-static void says(const char *text, const char *const *words)
-{
-	for (; *words != NULL; words++)
-		if (strstr(text, *words) == NULL) {
-			show();
-			fail_msg("it does not say: %s", *words);
-		}
-}
 
 /* ---- what it runs in ------------------------------------------------------------------------- */
 
@@ -266,24 +98,12 @@ static int port_take(char address[32])
 	return fd;
 }
 
-static const char *file_with(const char *name, const char *text, size_t times)
-{
-	const char *path = in_directory(name);
-	FILE *file = fopen(path, "we");
-
-	assert_non_null(file);
-	while (times-- > 0)
-		fputs(text, file);
-	assert_int_equal(fclose(file), 0);
-	return path;
-}
-
 /* ---- serve: the kernel path ------------------------------------------------------------------ */
 
 static void test_a_cgroup_that_is_none_is_named(void **state)
 {
 	const char *file = file_with("file", "x", 1);
-	const char *paths[] = {in_directory("missing"), file, directory};
+	const char *paths[] = {in_directory("missing"), file, directory_path()};
 	const char *words[] = {"No such file", "Not a directory", "no cgroup v2 directory"};
 
 	(void)state;
@@ -456,7 +276,7 @@ static void test_too_few_descriptors_are_told_with_the_remedy(void **state)
 
 static void test_an_instance_name_is_taken_once(void **state)
 {
-	const char *name = strrchr(directory, '/') + 1;
+	const char *name = strrchr(directory_path(), '/') + 1;
 	struct running first = LISTENING("--kernel-path", "off", "--instance", name);
 
 	(void)state;
@@ -517,9 +337,9 @@ static void test_token_files_that_are_none_are_named(void **state)
 	SERVE("--listen", ANY_PORT, "--token-file", file_with("many", "token\n", 65));
 	ended(USAGE);
 	SAYS("option=--token-file", "64");
-	SERVE("--listen", ANY_PORT, "--token-file", directory);
+	SERVE("--listen", ANY_PORT, "--token-file", directory_path());
 	ended(USAGE);
-	SAYS("option=--token-file", directory);
+	SAYS("option=--token-file", directory_path());
 }
 
 static void test_an_admin_path_that_cannot_be_is_named(void **state)
@@ -791,7 +611,7 @@ static void test_tokens_are_asked_for(void **state)
 	struct running proxy;
 
 	(void)state;
-	snprintf(address, sizeof(address), "unix:%s/tokens.sock", directory);
+	snprintf(address, sizeof(address), "unix:%s", in_directory("tokens.sock"));
 	proxy = start(NULL, STRINGS("serve", "--kernel-path", "off", "--listen", address,
 				    "--token-file", good));
 	await(proxy, "event=started");
@@ -831,22 +651,15 @@ static int setup(void **state)
 {
 	sandbox_enter();
 	unsetenv("XYLEM_SERVER");
-	/* Those without rights look into it, too. */
-	if (mkdtemp(directory) == NULL || chmod(directory, 0755) != 0)
-		return -1;
+	directory_make();
 	*state = proxy_start(KERNEL_PATH_OFF, NULL);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	static const char *const files[] = {"file",       "precious", "long", "empty", "many",
-					    "admin-file", "good",     "mine", "other"};
-
 	proxy_stop(*state);
-	for (size_t i = 0; i < LENGTH(files); i++)
-		unlink(in_directory(files[i]));
-	rmdir(directory);
+	directory_remove();
 	return 0;
 }
 

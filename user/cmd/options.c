@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPTIONS_MAX 32
 #define HELP_COLUMN 30
 #define HELP_WIDTH  96
 
@@ -176,79 +175,106 @@ static const char *parse_choice(const char *choices, const char *text)
 	return NULL;
 }
 
-static int option_store(const struct xy_command *command, const struct xy_option *option,
-			const char *text, void *values)
+/* Says why, and is false. */
+__attribute__((format(printf, 2, 3))) static bool refuse(char *why, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(why, XY_OPTION_WHY_SIZE, format, arguments);
+	va_end(arguments);
+	return false;
+}
+
+static bool store_number(const struct xy_option *option, const char *text, uint64_t *value,
+			 char *why)
+{
+	if (parse_number(option, text, value))
+		return true;
+	if (option->maximum)
+		return refuse(why, "'%s' is not a number from %llu to %llu", text,
+			      (unsigned long long)option->minimum,
+			      (unsigned long long)option->maximum);
+	return refuse(why, "'%s' is not a whole number of at least %llu", text,
+		      (unsigned long long)option->minimum);
+}
+
+static bool store_rate(const char *text, double *value, char *why)
+{
+	const char *rest;
+	double real;
+
+	if (!parse_real(text, &real, &rest) || *rest || real <= 0)
+		return refuse(why, "'%s' is not a rate; give messages per second, like 100", text);
+	*value = real;
+	return true;
+}
+
+static bool store_duration(const struct xy_option *option, const char *text, uint64_t *value,
+			   char *why)
+{
+	if (parse_duration(text, value) && *value >= option->minimum &&
+	    (!option->maximum || *value <= option->maximum))
+		return true;
+	if (option->maximum)
+		return refuse(why, "'%s' is not a duration from %llu ms to %llu ms", text,
+			      (unsigned long long)option->minimum,
+			      (unsigned long long)option->maximum);
+	return refuse(why, "'%s' is not a duration; write 250ms, 2s or 5m, at least 1ms", text);
+}
+
+bool xy_option_store(const struct xy_option *option, const char *text, void *values,
+		     char why[XY_OPTION_WHY_SIZE])
 {
 	void *value = (char *)values + option->offset;
 	struct xy_texts *texts = value;
-	const char *rest;
-	double real;
 
 	switch (option->kind) {
 	case XY_OPTION_FLAG:
 		*(bool *)value = true;
-		return 0;
+		return true;
 	case XY_OPTION_TEXT:
 		if (!*text)
-			return xy_options_complain(command, "option --%s: %s must not be empty",
-						   option->name, option->argument);
+			return refuse(why, "%s must not be empty", option->argument);
+		if (option->check && option->check(text, why))
+			return false;
 		*(const char **)value = text;
-		return 0;
+		return true;
 	case XY_OPTION_TEXTS:
 		if (texts->count == XY_TEXTS_MAX)
-			return xy_options_complain(command, "option --%s: at most %d of them",
-						   option->name, XY_TEXTS_MAX);
+			return refuse(why, "at most %d of them", XY_TEXTS_MAX);
+		if (option->check && option->check(text, why))
+			return false;
 		texts->item[texts->count++] = text;
-		return 0;
+		return true;
 	case XY_OPTION_NUMBER:
-		if (parse_number(option, text, value))
-			return 0;
-		if (option->maximum)
-			return xy_options_complain(
-				command, "option --%s: '%s' is not a number from %llu to %llu",
-				option->name, text, (unsigned long long)option->minimum,
-				(unsigned long long)option->maximum);
-		return xy_options_complain(
-			command, "option --%s: '%s' is not a whole number of at least %llu",
-			option->name, text, (unsigned long long)option->minimum);
+		return store_number(option, text, value, why);
 	case XY_OPTION_RATE:
-		if (parse_real(text, &real, &rest) && !*rest && real > 0) {
-			*(double *)value = real;
-			return 0;
-		}
-		return xy_options_complain(
-			command,
-			"option --%s: '%s' is not a rate; give messages per second, like 100",
-			option->name, text);
+		return store_rate(text, value, why);
 	case XY_OPTION_DURATION:
-		if (parse_duration(text, value) && *(uint64_t *)value >= option->minimum &&
-		    (!option->maximum || *(uint64_t *)value <= option->maximum))
-			return 0;
-		if (option->maximum)
-			return xy_options_complain(
-				command,
-				"option --%s: '%s' is not a duration from %llu ms to %llu ms",
-				option->name, text, (unsigned long long)option->minimum,
-				(unsigned long long)option->maximum);
-		return xy_options_complain(
-			command,
-			"option --%s: '%s' is not a duration; write 250ms, 2s or 5m, at least 1ms",
-			option->name, text);
+		return store_duration(option, text, value, why);
 	case XY_OPTION_SIZE:
-		if (parse_size(text, option->minimum, value))
-			return 0;
-		return xy_options_complain(
-			command,
-			"option --%s: '%s' is not a size of at least %lluM; write 64M or 1.5G",
-			option->name, text, (unsigned long long)option->minimum >> 20);
+		return parse_size(text, option->minimum, value) ||
+		       refuse(why, "'%s' is not a size of at least %lluM; write 64M or 1.5G", text,
+			      (unsigned long long)option->minimum >> 20);
 	case XY_OPTION_CHOICE:
 		*(const char **)value = parse_choice(option->argument, text);
-		if (*(const char **)value)
-			return 0;
-		return xy_options_complain(command, "option --%s: '%s' is not one of %s",
-					   option->name, text, option->argument);
+		return *(const char **)value ||
+		       refuse(why, "'%s' is not one of %s", text, option->argument);
 	}
-	return XY_CMD_USAGE;
+	return false;
+}
+
+/* As it was typed, or a default. */
+static bool store_typed(const struct xy_command *command, const struct xy_option *option,
+			const char *text, void *values, int *ret_status)
+{
+	char why[XY_OPTION_WHY_SIZE];
+
+	if (xy_option_store(option, text, values, why))
+		return true;
+	*ret_status = xy_options_complain(command, "option --%s: %s", option->name, why);
+	return false;
 }
 
 /* ---- parsing --------------------------------------------------------------------------------- */
@@ -302,7 +328,7 @@ static int check_positionals(const struct xy_command *command, int count, char *
 }
 
 /* Builds getopt's tables. */
-static size_t option_tables(const struct xy_command *command, struct option *longs, char *shorts)
+static void option_tables(const struct xy_command *command, struct option *longs, char *shorts)
 {
 	size_t count;
 
@@ -325,7 +351,6 @@ static size_t option_tables(const struct xy_command *command, struct option *lon
 	longs[count] = (struct option){"help", no_argument, NULL, HELP_VALUE};
 	longs[count + 1] = (struct option){0};
 	*shorts = 0;
-	return count;
 }
 
 static const struct xy_option *option_of(const struct xy_command *command, int value)
@@ -336,15 +361,14 @@ static const struct xy_option *option_of(const struct xy_command *command, int v
 	return NULL;
 }
 
-bool xy_options_parse(const struct xy_command *command, int argc, char **argv, void *values,
-		      int *ret_first, int *ret_status)
+bool xy_options_flags(const struct xy_command *command, int argc, char **argv, void *values,
+		      struct xy_given *given, int *ret_first, int *ret_status)
 {
-	struct option longs[OPTIONS_MAX + 2];
-	char shorts[3 * OPTIONS_MAX + 3];
-	size_t count = option_tables(command, longs, shorts);
-	bool seen[OPTIONS_MAX] = {false};
+	struct option longs[XY_OPTIONS_MAX + 2];
+	char shorts[3 * XY_OPTIONS_MAX + 3];
 	int value;
 
+	option_tables(command, longs, shorts);
 	opterr = 0;
 	/* 0 makes GNU getopt forget an earlier argument vector. */
 	optind = 0;
@@ -365,24 +389,38 @@ bool xy_options_parse(const struct xy_command *command, int argc, char **argv, v
 			return false;
 		}
 		option = option_of(command, value);
-		seen[option - command->options] = true;
+		given->option[option - command->options] = true;
 		if (option->given)
 			*(bool *)((char *)values + option->given) = true;
-		*ret_status =
-			option_store(command, option, optarg ? optarg : option->fallback, values);
-		if (*ret_status)
+		if (!store_typed(command, option, optarg ? optarg : option->fallback, values,
+				 ret_status))
 			return false;
 	}
-	for (size_t i = 0; i < count; i++)
-		if (!seen[i] && command->options[i].fallback) {
-			*ret_status = option_store(command, &command->options[i],
-						   command->options[i].fallback, values);
-			if (*ret_status)
-				return false;
-		}
 	*ret_status = check_positionals(command, argc - optind, argv + optind);
 	if (*ret_status)
 		return false;
 	*ret_first = optind;
 	return true;
+}
+
+bool xy_options_defaults(const struct xy_command *command, void *values,
+			 const struct xy_given *given, int *ret_status)
+{
+	for (size_t i = 0; command->options[i].name; i++) {
+		const struct xy_option *option = &command->options[i];
+
+		if (!given->option[i] && option->fallback &&
+		    !store_typed(command, option, option->fallback, values, ret_status))
+			return false;
+	}
+	return true;
+}
+
+bool xy_options_parse(const struct xy_command *command, int argc, char **argv, void *values,
+		      int *ret_first, int *ret_status)
+{
+	struct xy_given given = {0};
+
+	return xy_options_flags(command, argc, argv, values, &given, ret_first, ret_status) &&
+	       xy_options_defaults(command, values, &given, ret_status);
 }

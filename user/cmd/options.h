@@ -35,6 +35,16 @@ enum xy_option_kind {
 	XY_OPTION_CHOICE, /* const char *: one of the words of `argument`, "a|b|c" */
 };
 
+/* Where a value may come from: what is said on the command line wins over the environment, that
+ * over the configuration file, that over the default. */
+enum xy_option_origin {
+	XY_FROM_ANYWHERE = 0,
+	XY_FROM_ENVIRONMENT,  /* not from a file */
+	XY_FROM_COMMAND_LINE, /* nor from the environment */
+};
+
+#define XY_OPTION_WHY_SIZE 256
+
 #define XY_TEXTS_MAX 64
 struct xy_texts {
 	const char *item[XY_TEXTS_MAX];
@@ -52,7 +62,12 @@ struct xy_option {
 	size_t offset;             /* of the value */
 	size_t given;              /* of a bool: set when the option was typed; 0 = nobody asks */
 	uint64_t minimum, maximum; /* of a number, duration or size; maximum 0 = none */
+	enum xy_option_origin origin;
+	/* Of a text: 0, or -EINVAL with the reason in why. NULL = any will do. */
+	int (*check)(const char *text, char why[XY_OPTION_WHY_SIZE]);
 };
+
+#define XY_OPTIONS_MAX 32 /* of a command */
 
 struct xy_command {
 	const char *name;
@@ -60,6 +75,7 @@ struct xy_command {
 	const char *summary;   /* one line */
 	const char *details;   /* paragraphs below the options; may be NULL */
 	const struct xy_option *options;
+	const char *environment; /* what its options' variables begin with; NULL = it has none */
 	unsigned positional_minimum, positional_maximum;
 	int (*run)(int argc, char **argv); /* argv[0] is the subcommand's name */
 };
@@ -68,6 +84,21 @@ struct xy_command {
  * True: go on. False: return *ret_status (help was asked for and printed, or usage was wrong). */
 bool xy_options_parse(const struct xy_command *command, int argc, char **argv, void *values,
 		      int *ret_first, int *ret_status);
+
+/* The same in steps, for a command with more sources (sources.h): flags, what else there is, best
+ * first, and the defaults of what nobody has given. Which options were given stands in `given`. */
+struct xy_given {
+	bool option[XY_OPTIONS_MAX]; /* in the order of the table */
+};
+bool xy_options_flags(const struct xy_command *command, int argc, char **argv, void *values,
+		      struct xy_given *given, int *ret_first, int *ret_status);
+bool xy_options_defaults(const struct xy_command *command, void *values,
+			 const struct xy_given *given, int *ret_status);
+/* One value, as it would be typed; the text must stay. False: why it cannot be, to be put behind
+ * where it came from. */
+bool xy_option_store(const struct xy_option *option, const char *text, void *values,
+		     char why[XY_OPTION_WHY_SIZE]);
+
 void xy_options_help(const struct xy_command *command);
 
 /* "xylem NAME: …" and the pointer to --help on standard error; returns XY_CMD_USAGE. */

@@ -2,6 +2,7 @@
 /*
  * xylem serve: options of the proxy.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,22 +10,71 @@
 #include "base/log.h"
 #include "base/runtime.h"
 #include "cmd/commands.h"
+#include "cmd/sources.h"
 #include "edge/serve.h"
 
 struct serve {
 	struct xy_texts listen;
-	const char *cgroup, *kernel_path, *instance, *token_file, *log_level, *admin;
+	bool check_config;
+	const char *config, *cgroup, *kernel_path, *instance, *token_file, *log_level, *admin;
 	uint64_t loops, max_connections, stuck_after, lanes, flows, memory_budget;
 };
 
+/* The form only; the server resolves and binds. */
+static bool is_address(const char *text)
+{
+	const char *colon = strrchr(text, ':');
+	unsigned long port;
+	char *end;
+
+	if (!strncmp(text, "unix:", 5))
+		return text[5] != 0;
+	if (!colon || colon == text || colon[1] < '0' || colon[1] > '9')
+		return false;
+	/* IPv6 without brackets would take its last group for the port. */
+	if (*text == '[' ? colon[-1] != ']' : memchr(text, ':', (size_t)(colon - text)) != NULL)
+		return false;
+	port = strtoul(colon + 1, &end, 10);
+	return !*end && port <= 65535;
+}
+
+static int listen_check(const char *text, char why[XY_OPTION_WHY_SIZE])
+{
+	if (is_address(text))
+		return 0;
+	snprintf(why, XY_OPTION_WHY_SIZE, "'%s' is not HOST:PORT, [V6]:PORT or unix:PATH", text);
+	return -EINVAL;
+}
+
+static int instance_check(const char *text, char why[XY_OPTION_WHY_SIZE])
+{
+	if (xy_instance_check(text) == 0)
+		return 0;
+	snprintf(why, XY_OPTION_WHY_SIZE, "'%s' is not 1 to 64 letters, digits, '-', '_' and '.'",
+		 text);
+	return -EINVAL;
+}
+
 static const struct xy_option serve_options[] = {
+	{.name = "config",
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "FILE",
+	 .help = "take options that are not given otherwise from FILE (docs/CONFIGURATION.md)",
+	 .offset = offsetof(struct serve, config),
+	 .origin = XY_FROM_ENVIRONMENT},
+	{.name = "check-config",
+	 .kind = XY_OPTION_FLAG,
+	 .help = "only say what is wrong with options, environment and files: status 0 or 2",
+	 .offset = offsetof(struct serve, check_config),
+	 .origin = XY_FROM_COMMAND_LINE},
 	{.name = "listen",
 	 .letter = 'l',
 	 .kind = XY_OPTION_TEXTS,
 	 .argument = "HOST:PORT|unix:PATH",
 	 .help = "where to listen; may be given several times, IPv6 as [ADDRESS]:PORT",
 	 .fallback = "127.0.0.1:7400",
-	 .offset = offsetof(struct serve, listen)},
+	 .offset = offsetof(struct serve, listen),
+	 .check = listen_check},
 	{.name = "cgroup",
 	 .letter = 'c',
 	 .kind = XY_OPTION_TEXT,
@@ -46,7 +96,8 @@ static const struct xy_option serve_options[] = {
 	 .argument = "NAME",
 	 .help = "name of the admin socket and of the pinned maps; if not given: from the first "
 		 "listener's port and the network namespace",
-	 .offset = offsetof(struct serve, instance)},
+	 .offset = offsetof(struct serve, instance),
+	 .check = instance_check},
 	{.name = "admin",
 	 .kind = XY_OPTION_TEXT,
 	 .argument = "PATH",
@@ -113,63 +164,82 @@ static const struct xy_option serve_options[] = {
 	{0},
 };
 
-/* The form only, so that the message can name the option; the server resolves and binds. */
-static bool listen_form(const char *text)
+static void say(struct xy_complaints *complaints, const char *text)
 {
-	const char *colon = strrchr(text, ':');
-	unsigned long port;
-	char *end;
+	(void)complaints;
+	fprintf(stderr, "xylem serve: %s\n", text);
+}
 
-	if (!strncmp(text, "unix:", 5))
-		return text[5] != 0;
-	if (!colon || colon == text || colon[1] < '0' || colon[1] > '9')
+/* What the values point into. */
+struct kept {
+	struct xy_config *config;
+	char *words;
+};
+
+/* All sources, best first. */
+static bool sources_take(int argc, char **argv, struct serve *serve, struct kept *kept,
+			 int *ret_status)
+{
+	static const char *const others[] = {NULL};
+	struct xy_complaints complaints = {.say = say};
+	struct xy_given given = {0};
+	int first;
+
+	if (!xy_options_flags(&xy_command_serve, argc, argv, serve, &given, &first, ret_status))
 		return false;
-	/* IPv6 without brackets would take its last group for the port. */
-	if (*text == '[' ? colon[-1] != ']' : memchr(text, ':', (size_t)(colon - text)) != NULL)
-		return false;
-	port = strtoul(colon + 1, &end, 10);
-	return !*end && port <= 65535;
+	xy_options_environment(&xy_command_serve, serve, &given, &kept->words, &complaints);
+	if (serve->config)
+		kept->config = xy_config_load(serve->config, &complaints);
+	if (kept->config)
+		xy_options_file(&xy_command_serve, kept->config, others, serve, &given,
+				&complaints);
+	*ret_status = XY_CMD_USAGE;
+	return complaints.count == 0 &&
+	       xy_options_defaults(&xy_command_serve, serve, &given, ret_status);
+}
+
+static void server_options_set(struct xy_server_options *options, const struct serve *serve)
+{
+	options->listen = serve->listen.item;
+	options->listens = serve->listen.count;
+	options->cgroup = serve->cgroup;
+	options->kernel_path = !strcmp(serve->kernel_path, "on")    ? XY_KERNEL_PATH_ON
+			       : !strcmp(serve->kernel_path, "off") ? XY_KERNEL_PATH_OFF
+								    : XY_KERNEL_PATH_AUTO;
+	options->instance = serve->instance;
+	options->token_file = serve->token_file;
+	options->loops = (unsigned)serve->loops;
+	options->max_connections = (unsigned)serve->max_connections;
+	options->lanes = (unsigned)serve->lanes;
+	options->flows = (unsigned)serve->flows;
+	options->stuck_after_ms = (unsigned)serve->stuck_after;
+	options->memory_budget = serve->memory_budget;
+	options->admin_path = serve->admin;
 }
 
 static int serve_run(int argc, char **argv)
 {
 	struct serve serve = {0};
+	struct kept kept = {0};
 	struct xy_server_options options = {.size = sizeof(options)};
 	enum xy_log_level level;
-	int first, status;
+	int status;
 
-	if (!xy_options_parse(&xy_command_serve, argc, argv, &serve, &first, &status))
-		return status;
-	for (unsigned i = 0; i < serve.listen.count; i++)
-		if (!listen_form(serve.listen.item[i]))
-			return xy_options_complain(&xy_command_serve,
-						   "option --listen: '%s' is not HOST:PORT, "
-						   "[V6]:PORT or unix:PATH",
-						   serve.listen.item[i]);
-	if (serve.instance && xy_instance_check(serve.instance))
-		return xy_options_complain(&xy_command_serve,
-					   "option --instance: '%s' is not 1 to 64 letters, "
-					   "digits, '-', '_' and '.'",
-					   serve.instance);
+	if (!sources_take(argc, argv, &serve, &kept, &status))
+		goto out;
+	if (serve.check_config) {
+		puts("xylem serve: nothing is wrong");
+		status = XY_CMD_OK;
+		goto out;
+	}
 	if (!xy_log_level_from_text(serve.log_level, &level))
 		xy_log_set_level(level);
-
-	options.listen = serve.listen.item;
-	options.listens = serve.listen.count;
-	options.cgroup = serve.cgroup;
-	options.kernel_path = !strcmp(serve.kernel_path, "on")    ? XY_KERNEL_PATH_ON
-			      : !strcmp(serve.kernel_path, "off") ? XY_KERNEL_PATH_OFF
-								  : XY_KERNEL_PATH_AUTO;
-	options.instance = serve.instance;
-	options.token_file = serve.token_file;
-	options.loops = (unsigned)serve.loops;
-	options.max_connections = (unsigned)serve.max_connections;
-	options.lanes = (unsigned)serve.lanes;
-	options.flows = (unsigned)serve.flows;
-	options.stuck_after_ms = (unsigned)serve.stuck_after;
-	options.memory_budget = serve.memory_budget;
-	options.admin_path = serve.admin;
-	return xy_serve(&options);
+	server_options_set(&options, &serve);
+	status = (int)xy_serve(&options);
+out:
+	xy_config_free(kept.config);
+	free(kept.words);
+	return status;
 }
 
 const struct xy_command xy_command_serve = {
@@ -184,9 +254,14 @@ const struct xy_command xy_command_serve = {
 		"cannot\n"
 		"work (address or name in use, no such cgroup …), 5 --kernel-path on and no "
 		"lanes.\n\n"
+		"An option is taken from the command line, else from the environment "
+		"(--kernel-path is\n"
+		"XYLEM_SERVE_KERNEL_PATH; several addresses are separated by spaces), else from "
+		"the file.\n\n"
 		"  xylem serve\n"
 		"  xylem serve --listen 127.0.0.1:7400 --listen unix:/run/xylem.sock\n",
 	.options = serve_options,
+	.environment = "XYLEM_SERVE_",
 	.positional_minimum = 0,
 	.positional_maximum = 0,
 	.run = serve_run,

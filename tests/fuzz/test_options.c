@@ -26,23 +26,22 @@ struct values {
 	double rate;
 };
 
+#define OPTION(name_, kind_, member) \
+	.name = name_, .kind = kind_, .help = "an option", .offset = offsetof(struct values, member)
+
 static const struct xy_option options[] = {
-	{"flag", 'f', XY_OPTION_FLAG, false, NULL, "a flag", NULL, offsetof(struct values, flag), 0,
-	 0, 0},
-	{"text", 't', XY_OPTION_TEXT, false, "TEXT", "a text", NULL, offsetof(struct values, text),
-	 0, 0, 0},
-	{"texts", 0, XY_OPTION_TEXTS, false, "TEXT", "texts", NULL, offsetof(struct values, texts),
-	 0, 0, 0},
-	{"number", 'n', XY_OPTION_NUMBER, true, "N", "a number", "7",
-	 offsetof(struct values, number), offsetof(struct values, number_given), 5, 1000},
-	{"large", 0, XY_OPTION_NUMBER, false, "N", "any number", NULL,
-	 offsetof(struct values, large), 0, 0, 0},
-	{"duration", 'd', XY_OPTION_DURATION, false, "TIME", "a time", "1.5s",
-	 offsetof(struct values, duration), 0, 0, 0},
-	{"rate", 'r', XY_OPTION_RATE, false, "RATE", "a rate", NULL, offsetof(struct values, rate),
-	 0, 0, 0},
-	{"choice", 'c', XY_OPTION_CHOICE, false, "on|off|auto", "a choice", "auto",
-	 offsetof(struct values, choice), 0, 0, 0},
+	{OPTION("flag", XY_OPTION_FLAG, flag), .letter = 'f'},
+	{OPTION("text", XY_OPTION_TEXT, text), .letter = 't', .argument = "TEXT"},
+	{OPTION("texts", XY_OPTION_TEXTS, texts), .argument = "TEXT"},
+	{OPTION("number", XY_OPTION_NUMBER, number), .letter = 'n', .optional = true,
+	 .argument = "N", .fallback = "7", .given = offsetof(struct values, number_given),
+	 .minimum = 5, .maximum = 1000},
+	{OPTION("large", XY_OPTION_NUMBER, large), .argument = "N"},
+	{OPTION("duration", XY_OPTION_DURATION, duration), .letter = 'd', .argument = "TIME",
+	 .fallback = "1.5s"},
+	{OPTION("rate", XY_OPTION_RATE, rate), .letter = 'r', .argument = "RATE"},
+	{OPTION("choice", XY_OPTION_CHOICE, choice), .letter = 'c', .argument = "on|off|auto",
+	 .fallback = "auto"},
 	{0},
 };
 

@@ -192,7 +192,7 @@ $(BUILD)/chaos/chaos: $(CHAOS_OBJ) $(BUILD)/obj/tests/common/sandbox.o $(ARCHIVE
 	$(CC) $(LDFLAGS_ALL) -Wl,--wrap=xy_client_tell,--wrap=xy_client_on_welcome,--wrap=xy_inbound_payload \
 		-o $@ $^ $(LIBS)
 # For workers in other languages.
-CHAOS_LIB := $(addprefix $(BUILD)/obj/tests/chaos/,ledger.o message.o account.o sender.o foreign.o)
+CHAOS_LIB := $(addprefix $(BUILD)/obj/tests/chaos/,ledger.o message.o account.o sender.o members.o foreign.o)
 $(BUILD)/chaos/libchaos.so: $(CHAOS_LIB) $(A_proto) $(A_base)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -shared -o $@ $^ $(LIBS_CLIENT)

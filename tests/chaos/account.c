@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chaos/members.h"
 #include "proto/subject.h"
 
 struct account {
@@ -99,30 +100,38 @@ static void coverage_update(struct account *account, bool anew)
 	}
 }
 
+static bool is_group(const struct account *account, uint32_t subscription)
+{
+	return account->worker->plan.subscription[subscription].group[0] != '\0';
+}
+
 void account_connected(struct account *account)
 {
 	atomic_store(&account->worker->policy, 0);
 	coverage_update(account, true);
 	atomic_fetch_add(&account->worker->session, 1);
-}
-
-static void membership_changed(struct account *account, uint32_t subscription)
-{
-	if (account->worker->plan.subscription[subscription].group[0] != '\0')
-		trouble_add(account->worker, ledger_ms(account->ledger));
+	for (uint32_t i = 0; i < SUBSCRIPTIONS_MAX; i++)
+		if (account->active[i] && is_group(account, i))
+			member_back(account->ledger, account->number);
 }
 
 void account_subscribed(struct account *account, uint32_t subscription)
 {
 	account->active[subscription] = true;
-	membership_changed(account, subscription);
+	if (is_group(account, subscription)) {
+		member_back(account->ledger, account->number);
+		trouble_add(account->worker, ledger_ms(account->ledger));
+	}
 	coverage_update(account, false);
 }
 
 void account_unsubscribing(struct account *account, uint32_t subscription)
 {
 	account->active[subscription] = false;
-	membership_changed(account, subscription);
+	if (is_group(account, subscription)) {
+		member_away(account->ledger, account->number);
+		trouble_add(account->worker, ledger_ms(account->ledger));
+	}
 	coverage_update(account, false);
 }
 

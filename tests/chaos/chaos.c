@@ -21,6 +21,7 @@
 #include "base/random.h"
 #include "chaos/faults.h"
 #include "chaos/judge.h"
+#include "chaos/members.h"
 #include "chaos/plan.h"
 #include "chaos/proxies.h"
 #include "chaos/report.h"
@@ -29,9 +30,9 @@
 
 #define TICK_MS     10
 #define JUDGE_MS    200
-#define LOOK_MS     2000
+#define LOOK_MS     1000
 #define PROGRESS_MS 5000
-#define QUIET_MS    120000 /* for all that is owed to come; a loaded machine takes long */
+#define QUIET_MS    120000 /* for all that is owed to come */
 #define END_MS      30000
 #define IDLE_MS     20000
 
@@ -50,10 +51,12 @@ static void look(void)
 		json_t *status;
 
 		judge_policy_before(p);
+		members_look_before(ledger, p);
 		status = proxies_status(p);
 		if (status == NULL)
 			continue;
 		judge_policy(p, status);
+		members_look(ledger, p, status);
 		report_status(p, status);
 		json_decref(status);
 	}
@@ -98,6 +101,24 @@ static void say_who_is_not_quiet(void)
 				    ledger->worker[w].plan.name, ledger->worker[w].doing);
 }
 
+/* For the log: a long silence can be read there. */
+static void note_what_is_owed(void)
+{
+	static uint64_t last;
+
+	if (last == 0)
+		last = ledger_ms(ledger);
+	if (ledger_ms(ledger) < last + PROGRESS_MS)
+		return;
+	last = ledger_ms(ledger);
+	for (uint32_t w = 0; w < ledger->workers; w++)
+		if (!atomic_load(&ledger->worker[w].quiet))
+			ledger_note(ledger, "- quiet: waits for SYNCED of %s, in %s",
+				    ledger->worker[w].plan.name, ledger->worker[w].doing);
+	if (*judge_waits_for() != '\0')
+		ledger_note(ledger, "- quiet: waits for %s", judge_waits_for());
+}
+
 /* Everybody stops sending; what is owed must come. */
 static void quiet(void)
 {
@@ -105,8 +126,10 @@ static void quiet(void)
 
 	workers_wake();
 	atomic_store(&ledger->phase, PHASE_QUIET);
-	while (!(all_quiet() && judge_complete(false)) && ledger_ms(ledger) < deadline)
+	while (!(all_quiet() && judge_complete(false)) && ledger_ms(ledger) < deadline) {
+		note_what_is_owed();
 		tick();
+	}
 	if (!all_quiet())
 		say_who_is_not_quiet();
 	else
@@ -195,6 +218,7 @@ int main(int argc, char **argv)
 		seed &= 0xffffffff;
 	ledger->seed = seed;
 	plan_make(ledger, (uint32_t)strtoul(argv[4], NULL, 0));
+	members_open(ledger);
 	printf("chaos: %" PRIu64 " s, seed %" PRIu64 ", %u workers, logs in %s\n", seconds,
 	       ledger->seed, ledger->workers, argv[1]);
 	fflush(stdout);

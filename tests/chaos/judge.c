@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Rings. Each number that the sender of a ring has SYNCED must be written in it by some member.
- * When one is not, PATIENCE_MS after SYNCED at the earliest, it was lost with a member or with its
- * sender: then one of them had trouble (killed, lost its connection, entered or left the group, was
- * told of a lost message) or the proxy was stopped, at a time from HOLD_BEFORE_MS before the number
- * was given out (the member was gone, and nobody or its old queue got it) to HOLD_AFTER_MS after
- * (how long a message may lie unread with a member that is stopped, naps, or has a slow machine).
+ * One that is not, PATIENCE_MS after SYNCED, was lost with the sender's connection (ENDED), with a
+ * member (MEMBER) or given out while there was none (AWAY; members.h tells both from the numbers),
+ * or is one of as many as the sender was told to be lost (OPEN).
  *
  * Claims. The sum over all gaps that one receiver claims of one life of a sender must not be above
  * what that sender was told to be lost: failed sends, and ERRORs in answer to DATA. Of a sender
@@ -17,17 +15,17 @@
 #include "chaos/judge.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "chaos/account.h"
+#include "chaos/members.h"
 
-#define PATIENCE_MS    20000
-#define HOLD_BEFORE_MS 1500
-#define HOLD_AFTER_MS  6000
-#define CLAIM_MS       10000
-#define TAIL_MS        20000
-#define SAMPLE_MS      500
-#define SAMPLES        256
+#define PATIENCE_MS 20000
+#define CLAIM_MS    10000
+#define TAIL_MS     20000
+#define SAMPLE_MS   500
+#define SAMPLES     256
 
 struct sample {
 	uint64_t ms, queued, synced;
@@ -35,7 +33,7 @@ struct sample {
 
 struct judged {
 	uint32_t life;
-	uint64_t upto;
+	uint64_t upto, open;
 	struct sample sample[SAMPLES];
 	uint32_t samples; /* ever */
 };
@@ -48,6 +46,7 @@ struct claimed {
 static struct ledger *ledger;
 static struct judged judged[RINGS_MAX][2];
 static struct claimed claimed[WORKERS_MAX][WORKERS_MAX][2];
+static char waits_for[96];
 static uint64_t died_ms[WORKERS_MAX][2];
 static uint32_t died_life[WORKERS_MAX][2];
 static uint64_t policy_before[WORKERS_MAX], session_before[WORKERS_MAX],
@@ -103,45 +102,32 @@ static void times_of(const struct judged *self, uint64_t number, uint64_t *ret_f
 	}
 }
 
-static bool member_trouble(const struct ring *ring, uint64_t from, uint64_t to)
+/* What the sender was told to be lost. */
+static uint64_t told(const struct life *life)
 {
-	uint32_t p = ledger->worker[ring->sender].plan.proxy;
-	uint64_t down = atomic_load(&ledger->down_ms[p]), up = atomic_load(&ledger->up_ms[p]);
-
-	if (down != 0 && down <= to && (up < down || up >= from))
-		return true;
-	if (trouble_in(&ledger->worker[ring->sender], from, to))
-		return true;
-	for (uint32_t w = 0; w < ledger->workers; w++) {
-		const struct worker *worker = &ledger->worker[w];
-
-		for (uint32_t i = 0; i < SUBSCRIPTIONS_MAX; i++)
-			if (worker->plan.subscription[i].group[0] != '\0' &&
-			    worker->plan.subscription[i].group_id == ring->group_id &&
-			    trouble_in(worker, from, to))
-				return true;
-	}
-	return false;
+	return atomic_load(&life->lost) + atomic_load(&life->errors);
 }
 
-static void ring_missing(const struct ring *ring, const struct judged *self, unsigned parity,
+static void ring_missing(const struct ring *ring, struct judged *self, unsigned parity,
 			 uint64_t number, uint64_t from, uint64_t to)
 {
 	struct worker *sender = &ledger->worker[ring->sender];
 
-	from = from > HOLD_BEFORE_MS ? from - HOLD_BEFORE_MS : 0;
-	to = to > UINT64_MAX - HOLD_AFTER_MS ? to : to + HOLD_AFTER_MS;
 	if (account_ended(ring_state(ring, parity), number - 1, number) > 0)
 		tally_add(sender, TALLY_ENDED, 1);
-	else if (member_trouble(ring, from, to))
+	else if (members_lost(ledger, ring, parity, number))
 		tally_add(sender, TALLY_MEMBER, 1);
+	else if (members_away(ledger, ring, parity, number))
+		tally_add(sender, TALLY_AWAY, 1);
+	else if (++self->open <= told(&sender->life[parity]))
+		tally_add(sender, TALLY_OPEN, 1);
 	else
 		ledger_fail(ledger, UNACCOUNTED,
 			    "%s life %u channel %u: %" PRIu64
 			    " came to no member of group %u; given out between %" PRIu64
 			    " and %" PRIu64 " ms",
 			    sender->plan.name, self->life, ring->channel, number, ring->group_id,
-			    from + HOLD_BEFORE_MS, to - HOLD_AFTER_MS);
+			    from, to);
 }
 
 /* Returns whether everything SYNCED was judged. `last`: there is no more time to wait. */
@@ -192,7 +178,7 @@ static void claim_judge(uint32_t receiver, uint32_t sender, uint32_t life_number
 		return;
 	}
 	self->missing += missing;
-	budget = atomic_load(&life->lost) + atomic_load(&life->errors);
+	budget = told(life);
 	if (self->missing <= budget)
 		tally_add(&ledger->worker[receiver], TALLY_OPEN, missing);
 	else
@@ -335,31 +321,69 @@ void judge_tick(void)
 	claims_judge();
 }
 
+/* Tails that the sender was told to be lost need not be waited for. */
+static bool tail_excused(uint32_t receiver, uint32_t sender, uint32_t life_number, uint64_t missing)
+{
+	const struct claimed *self = &claimed[receiver][sender][life_number & 1];
+	uint64_t before = self->life == life_number ? self->missing : 0;
+
+	return before + missing <= told(life_of(&ledger->worker[sender], life_number));
+}
+
+/* Of one channel of one sender; returns whether all has come. */
+static bool tails_complete(uint32_t sender, uint32_t c, bool say)
+{
+	bool complete = true;
+
+	for (uint32_t r = 0; r < ledger->workers; r++) {
+		for (unsigned p = 0; p < 2; p++) {
+			uint32_t life = atomic_load(&ledger->worker[sender].life[p].number);
+			uint64_t missing = life ? tail_missing(r, sender, c, life) : 0;
+
+			if (missing == 0)
+				continue;
+			if (say)
+				claim_judge(r, sender, life, c, 0, 0, missing, ledger_ms(ledger));
+			if (tail_excused(r, sender, life, missing))
+				continue;
+			complete = false;
+			snprintf(waits_for, sizeof(waits_for), "%s: %" PRIu64 " from %s",
+				 ledger->worker[r].plan.name, missing,
+				 ledger->worker[sender].plan.name);
+		}
+	}
+	return complete;
+}
+
+const char *judge_waits_for(void)
+{
+	return waits_for;
+}
+
 bool judge_complete(bool say)
 {
 	bool complete = true;
 
-	for (uint32_t r = 0; r < ledger->rings; r++)
-		for (unsigned parity = 0; parity < 2; parity++)
-			complete = ring_judge(&ledger->ring[r], parity, say) && complete;
-	for (uint32_t i = 0; i < CLAIMS_MAX; i++)
-		complete = !atomic_load(&ledger->claim[i].written) && complete;
-	for (uint32_t w = 0; w < ledger->workers; w++) {
-		struct worker *sender = &ledger->worker[w];
-
-		for (uint32_t r = 0; r < ledger->workers; r++) {
-			for (uint32_t c = 0; c < CHANNELS_MAX; c++) {
-				for (unsigned p = 0; p < 2; p++) {
-					uint32_t life = atomic_load(&sender->life[p].number);
-					uint64_t missing = life ? tail_missing(r, w, c, life) : 0;
-
-					complete = complete && missing == 0;
-					if (missing > 0 && say)
-						claim_judge(r, w, life, c, 0, 0, missing,
-							    ledger_ms(ledger));
-				}
-			}
+	for (uint32_t r = 0; r < ledger->rings; r++) {
+		for (unsigned parity = 0; parity < 2; parity++) {
+			if (ring_judge(&ledger->ring[r], parity, say))
+				continue;
+			complete = false;
+			snprintf(waits_for, sizeof(waits_for), "group %u: %" PRIu64 " of %s",
+				 ledger->ring[r].group_id, judged[r][parity].upto + 1,
+				 ledger->worker[ledger->ring[r].sender].plan.name);
 		}
 	}
+	for (uint32_t i = 0; i < CLAIMS_MAX; i++) {
+		if (!atomic_load(&ledger->claim[i].written))
+			continue;
+		complete = false;
+		snprintf(waits_for, sizeof(waits_for), "a gap to be compared");
+	}
+	for (uint32_t w = 0; w < ledger->workers; w++)
+		for (uint32_t c = 0; c < CHANNELS_MAX; c++)
+			complete = tails_complete(w, c, say) && complete;
+	if (complete)
+		waits_for[0] = '\0';
 	return complete;
 }

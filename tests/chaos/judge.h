@@ -21,5 +21,7 @@ void judge_died(uint32_t worker, uint32_t life);
 void judge_begins(uint32_t worker, uint32_t life);
 /* Whether all that is owed has come, in PHASE_QUIET. `say`: fail the run over what has not. */
 bool judge_complete(bool say);
+/* One thing that was found owed then; "" when nothing was. */
+const char *judge_waits_for(void);
 
 #endif

@@ -30,6 +30,8 @@
 #define NOTES_MAX         4096
 #define CLAIMS_MAX        16384
 #define TROUBLES_MAX      64
+#define ABSENCES_MAX      64
+#define NOT_YET           UINT64_MAX
 #define NO_INDEX          UINT32_MAX
 
 /* ---- plan: written by the driver before anybody starts --------------------------------------- */
@@ -64,6 +66,7 @@ struct worker_plan {
 	bool crc, no_bundle, tight;
 	bool spared;     /* no fault is caused to it, but those of its proxy */
 	bool may_be_cut; /* a policy of its, or want of memory, closes it */
+	bool alone;      /* all it sends is for one receiver, on a lane as it is: the kernel's */
 	uint32_t naps;   /* a nap before so many of 1,000 turns … */
 	uint32_t nap_ms; /* … of up to so long */
 	char name[32];
@@ -132,7 +135,8 @@ enum tally {
 	TALLY_ENDED,   /* missing: the sender's connection ended before SYNCED */
 	TALLY_POLICY,  /* missing: dropped by an overflow policy */
 	TALLY_OPEN,    /* missing: a failed send, or an ERROR told the sender */
-	TALLY_MEMBER,  /* missing: trouble of a member of the queue group, or of its sender */
+	TALLY_MEMBER,  /* missing: lost with a member of the queue group */
+	TALLY_AWAY,    /* missing: the queue group had no member */
 	TALLY_LATE,    /* came by the old connection of a sender that already had a new one */
 	TALLY_BYTES,
 	TALLY_VISITS, /* of clients that send garbage */
@@ -168,6 +172,9 @@ struct worker {
 	_Atomic(uint64_t) session; /* counts: connections on which all is subscribed */
 	_Atomic(uint64_t)
 		policy; /* missing on this connection, for the proxy's `dropped` to explain */
+	_Atomic(uint64_t) member;   /* endpoint on which it is subscribed as a member; 0: none */
+	uint32_t member_of;         /* which of its proxies it asked to be one, by ledger.ends */
+	_Atomic(uint32_t) changes;  /* of its membership, ever; the driver's, too: members.h */
 	_Atomic(uint32_t) troubles; /* ever: it entered or left a queue group, lost its connection,
 				       was told of a lost message, was killed (by the driver) */
 	_Atomic(uint64_t) trouble_ms[TROUBLES_MAX]; /* when */
@@ -183,10 +190,25 @@ struct worker {
 
 /* ---- queue groups ---------------------------------------------------------------------------- */
 
+/* When a member was not there, in numbers of the ring; NOT_YET: not known (members.h). */
+struct absence {
+	_Atomic(uint32_t) life; /* of the sender */
+	_Atomic(uint64_t) from; /* newest that it has got */
+	_Atomic(uint64_t) gone; /* given out when the proxy could give it nothing more */
+	_Atomic(uint64_t) asks; /* SYNCED when it asked to be a member again … */
+	_Atomic(uint64_t) to;   /* … and given out when it was one */
+};
+
+struct absences {
+	_Atomic(uint32_t) count; /* ever; the newest ABSENCES_MAX are kept */
+	struct absence absence[ABSENCES_MAX];
+};
+
 /* Each message once over all members: a member writes the lap of a number into its place. */
 struct ring {
-	uint32_t sender, channel, group_id; /* plan */
-	_Atomic(uint8_t) lap[2][RING_SIZE]; /* by parity of the sender's life */
+	uint32_t sender, channel, group_id;       /* plan */
+	struct absences absences[WORKERS_MAX][2]; /* by parity of the sender's life, as is … */
+	_Atomic(uint8_t) lap[2][RING_SIZE];       /* … this */
 };
 
 static inline uint8_t ring_lap(uint64_t number)
@@ -218,6 +240,7 @@ struct ledger {
 	char server[PROXIES][64], local[PROXIES][128];
 	_Atomic(uint64_t) down_ms[PROXIES]; /* last time a proxy was stopped … */
 	_Atomic(uint64_t) up_ms[PROXIES];   /* … and answered again */
+	_Atomic(uint32_t) ends[PROXIES];    /* of its processes, ever */
 	_Atomic(uint32_t) notes;            /* ever */
 	_Atomic(uint32_t) claims;           /* ever */
 	struct note note[NOTES_MAX];

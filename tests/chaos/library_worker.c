@@ -19,14 +19,15 @@
 
 #include "base/clock.h"
 #include "chaos/account.h"
+#include "chaos/members.h"
 #include "chaos/worker.h"
 #include "client/internal.h"
 
-#define BURST_MAX  512  /* messages of one channel in one turn */
-#define TAKE_MAX   4096 /* messages taken in one turn */
-#define REQUESTS   16   /* outstanding */
-#define SYNC_MS    200
-#define UNLUCKY_MS 3000 /* after the cause of an end, until it is seen, on a loaded machine */
+#define BURST_MAX 512  /* messages of one channel in one turn */
+#define TAKE_MAX  4096 /* messages taken in one turn */
+#define REQUESTS  16   /* outstanding */
+#define SYNC_MS   200
+#define SEEN_MS   3000 /* from the cause of an end until it is seen */
 
 static struct ledger *ledger;
 static uint32_t number;
@@ -36,6 +37,7 @@ static struct dice dice;
 static struct xy_client *client;
 static struct xy_topic *topic[CHANNELS_MAX];
 static struct xy_subscription *subscription[SUBSCRIPTIONS_MAX];
+static bool member; /* of a queue group, as far as the library can make it one */
 static double due[CHANNELS_MAX];
 static uint64_t last_ns, next_sync_ms, next_toggle_ms;
 
@@ -91,6 +93,8 @@ void __real_xy_client_on_welcome(struct xy_client *self, const uint8_t *frame, u
 void __wrap_xy_client_on_welcome(struct xy_client *self, const uint8_t *frame, uint32_t length);
 void __wrap_xy_client_on_welcome(struct xy_client *self, const uint8_t *frame, uint32_t length)
 {
+	if (member)
+		member_asks(ledger, number);
 	__real_xy_client_on_welcome(self, frame, length);
 	if (self->endpoint != 0)
 		sender_endpoint(ledger, number, self->endpoint);
@@ -139,8 +143,13 @@ static int subscribe(uint32_t i)
 		.overflow = plan->overflow[0] != '\0' ? plan->overflow : NULL,
 		.stall_ms = plan->stall_ms,
 	};
-	int error = xy_client_subscribe(client, plan->pattern, &options, &subscription[i]);
+	int error;
 
+	if (options.group != NULL) {
+		member = true;
+		member_asks(ledger, number);
+	}
+	error = xy_client_subscribe(client, plan->pattern, &options, &subscription[i]);
 	if (!error)
 		account_subscribed(account, i);
 	else
@@ -150,8 +159,15 @@ static int subscribe(uint32_t i)
 
 static void unsubscribe(uint32_t i)
 {
+	bool group = worker->plan.subscription[i].group[0] != '\0';
+	uint32_t changes;
+
 	account_unsubscribing(account, i);
-	(void)xy_client_unsubscribe(client, subscription[i]);
+	changes = atomic_load(&worker->changes);
+	if (xy_client_unsubscribe(client, subscription[i]) == 0 && group &&
+	    changes == atomic_load(&worker->changes))
+		member_left(ledger, number);
+	member = member && !group;
 	subscription[i] = NULL;
 }
 
@@ -235,6 +251,14 @@ static void send_due(uint64_t now_ns)
 	}
 }
 
+static void statistics(void)
+{
+	struct xy_client_stats stats;
+
+	xy_client_stats(client, &stats);
+	atomic_store(&life_of(worker, worker->life_number)->lost, stats.lost);
+}
+
 static bool synchronize(int timeout_ms)
 {
 	uint64_t queued[CHANNELS_MAX];
@@ -243,6 +267,7 @@ static bool synchronize(int timeout_ms)
 	sender_queued(ledger, number, queued);
 	if (xy_client_sync(client, timeout_ms) != 0)
 		return false;
+	statistics(); /* of what is SYNCED, what was lost is known */
 	sender_synced(ledger, number, queued);
 	return true;
 }
@@ -281,7 +306,7 @@ static void nap(void)
 				.tv_nsec = (long)(ms % 1000 * 1000000)};
 
 	doing("nap");
-	atomic_store(&worker->slow_ms, ledger_ms(ledger) + ms + UNLUCKY_MS);
+	atomic_store(&worker->slow_ms, ledger_ms(ledger) + ms + SEEN_MS);
 	nanosleep(&time, NULL);
 }
 
@@ -291,7 +316,7 @@ static void obey(enum order order)
 
 	if (client->fd < 0)
 		return;
-	atomic_store(&worker->excused_ms, ledger_ms(ledger) + UNLUCKY_MS);
+	atomic_store(&worker->excused_ms, ledger_ms(ledger) + SEEN_MS);
 	switch (order) {
 	case ORDER_HALF_CLOSE:
 		shutdown(client->fd, SHUT_WR);
@@ -331,14 +356,6 @@ static void toggle(uint64_t now_ms)
 }
 
 /* ---- turns ----------------------------------------------------------------------------------- */
-
-static void statistics(void)
-{
-	struct xy_client_stats stats;
-
-	xy_client_stats(client, &stats);
-	atomic_store(&life_of(worker, worker->life_number)->lost, stats.lost);
-}
 
 static void turn(bool sends)
 {

@@ -6,7 +6,7 @@
 
 #include "chaos/message.h"
 
-/* Nobody is closed because this machine is busy; one that is stopped is, with this. */
+/* The longest stop is 3 s: with the first nobody is closed over it, with the second some are. */
 #define STALL_LONG  10000
 #define STALL_SHORT 1500
 
@@ -116,6 +116,7 @@ static void pairs(struct making *making)
 		worker_new(making, "pair", i);
 		making->worker->way = WAY_LANE;
 		making->worker->crc = i == 0;
+		making->worker->alone = true;
 		channel_add(making, CHANNEL_TOPIC, i == 0 ? "pair.a" : "pair.b", 60);
 		subscription_add(making, i == 0 ? "pair.b" : "pair.a");
 	}

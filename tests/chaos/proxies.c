@@ -15,9 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "chaos/members.h"
 #include "common/sandbox.h"
 
-#define READY_MS 60000 /* on a loaded machine */
+#define READY_MS 60000
 #define DRAIN_MS 30000
 
 struct proxy {
@@ -165,6 +166,7 @@ void proxies_tick(void)
 			continue;
 		}
 		self->up = false;
+		members_proxy_ended(ledger, p);
 		if (!self->expected)
 			ledger_fail(ledger, OTHER, "proxy %u died by itself, status %#x: see %s", p,
 				    status, self->log);

@@ -10,19 +10,27 @@
 #include "chaos/proxies.h"
 #include "chaos/workers.h"
 
-#define MEANT_MS 30000 /* a run that is meant to reach everybody */
-#define SEEN_MAX 1024  /* connections by endpoint, a power of two */
+#define MEANT_MS  30000 /* a run that is meant to reach everybody */
+#define SEEN_MAX  1024  /* connections by endpoint, a power of two */
+#define ALONE_MIN 80.0  /* percent */
+
+/* That lanes sent. */
+struct frames {
+	uint64_t kernel, passed;
+};
 
 /* What a connection's counters were at the last look. */
 struct seen {
-	uint64_t endpoint, kernel, passed;
+	uint64_t endpoint;
+	struct frames frames;
 };
 
 static struct ledger *ledger;
 static FILE *log_file;
 static uint32_t notes;
 static struct seen seen[PROXIES][SEEN_MAX];
-static uint64_t kernel_frames[PROXIES], passed_frames[PROXIES], looks, last_checked, last_ms;
+static struct frames lane[WORKERS_MAX]; /* of a worker's lanes */
+static uint64_t looks, last_checked, last_ms;
 static uint64_t budget[PROXIES], high[PROXIES];
 
 bool report_open(struct ledger *the_ledger, const char *directory)
@@ -106,19 +114,38 @@ static uint64_t integer_of(const json_t *json, const char *name)
 
 static void connection_add(uint32_t proxy, const json_t *connection)
 {
+	const char *name = json_string_value(json_object_get(connection, "name"));
 	const char *hex = json_string_value(json_object_get(connection, "endpoint"));
 	const json_t *kernel = json_object_get(connection, "kernel");
 	uint64_t endpoint = hex != NULL ? strtoull(hex, NULL, 16) : 0;
 	struct seen *place = &seen[proxy][endpoint % SEEN_MAX];
+	struct frames now = {integer_of(kernel, "frames"), integer_of(kernel, "passed")};
 
-	if (!json_is_object(kernel))
+	if (!json_is_object(kernel) || name == NULL)
 		return;
 	if (place->endpoint != endpoint)
 		*place = (struct seen){.endpoint = endpoint};
-	kernel_frames[proxy] += integer_of(kernel, "frames") - place->kernel;
-	passed_frames[proxy] += integer_of(kernel, "passed") - place->passed;
-	place->kernel = integer_of(kernel, "frames");
-	place->passed = integer_of(kernel, "passed");
+	for (uint32_t w = 0; w < ledger->workers; w++) {
+		if (strcmp(ledger->worker[w].plan.name, name) != 0)
+			continue;
+		lane[w].kernel += now.kernel - place->frames.kernel;
+		lane[w].passed += now.passed - place->frames.passed;
+	}
+	place->frames = now;
+}
+
+/* Of all, or only of those who send to one lane alone. */
+static struct frames lanes_sum(bool alone)
+{
+	struct frames sum = {0};
+
+	for (uint32_t w = 0; w < ledger->workers; w++) {
+		if (alone && !ledger->worker[w].plan.alone)
+			continue;
+		sum.kernel += lane[w].kernel;
+		sum.passed += lane[w].passed;
+	}
+	return sum;
 }
 
 /* What it says it used at most; the budget itself is tested elsewhere. */
@@ -142,9 +169,11 @@ void report_status(uint32_t proxy, const json_t *status)
 
 /* ---- lines ----------------------------------------------------------------------------------- */
 
-static double percent(uint64_t part, uint64_t other)
+static double by_kernel(struct frames frames)
 {
-	return part + other > 0 ? 100.0 * (double)part / (double)(part + other) : 0;
+	uint64_t all = frames.kernel + frames.passed;
+
+	return all > 0 ? 100.0 * (double)frames.kernel / (double)all : 0;
 }
 
 void report_progress(void)
@@ -155,7 +184,7 @@ void report_progress(void)
 	printf("%5.0f s  %11" PRIu64 " checked  %7.0f/s  (%" PRIu64 " with, %" PRIu64
 	       " without kernel path; kernel moved %.1f %% of lane frames)  ",
 	       (double)now / 1000, checked, (double)(checked - last_checked) / seconds,
-	       checked_of(0), checked_of(1), percent(kernel_frames[0], passed_frames[0]));
+	       checked_of(0), checked_of(1), by_kernel(lanes_sum(false)));
 	faults_print(stdout);
 	printf("  failures %u\n", atomic_load(&ledger->failures));
 	fflush(stdout);
@@ -190,9 +219,11 @@ static void receivers_look(uint64_t ran_ms)
 		uint64_t checked = checked_by(worker);
 
 		fprintf(log_file,
-			"%-18s life %3u, %" PRIu64 " checked, %" PRIu64 " reconnections\n",
+			"%-18s life %3u, %" PRIu64 " checked, %" PRIu64
+			" reconnections; lanes: %" PRIu64 " frames by the kernel, %" PRIu64
+			" passed\n",
 			worker->plan.name, atomic_load(&worker->life_number), checked,
-			atomic_load(&worker->reconnects));
+			atomic_load(&worker->reconnects), lane[w].kernel, lane[w].passed);
 		if (ran_ms >= MEANT_MS && checked == 0 &&
 		    worker->plan.subscription[0].pattern[0] != '\0' &&
 		    worker->plan.subscription[0].group[0] == '\0')
@@ -201,11 +232,25 @@ static void receivers_look(uint64_t ran_ms)
 	report_notes();
 }
 
+/* A frame for one lane alone passes only where that lane, or its own, has just begun, waits for
+ * room or has ended; a lane that never comes back to the kernel's path shows here and nowhere else.
+ */
+static void lanes_look(uint64_t ran_ms, struct frames alone)
+{
+	if (ran_ms >= MEANT_MS && by_kernel(alone) < ALONE_MIN)
+		ledger_fail(ledger, OTHER,
+			    "the kernel moved only %.1f %% of the frames for one lane alone",
+			    by_kernel(alone));
+	report_notes();
+}
+
 void report_end(uint64_t ran_ms)
 {
 	uint64_t reconnects = 0, checked = report_checked();
+	struct frames all = lanes_sum(false), alone = lanes_sum(true);
 
 	receivers_look(ran_ms);
+	lanes_look(ran_ms, alone);
 	for (uint32_t w = 0; w < ledger->workers; w++)
 		reconnects += atomic_load(&ledger->worker[w].reconnects);
 	printf("\nchaos: seed %" PRIu64 ", %u workers on %d proxies, %.1f s\n", ledger->seed,
@@ -226,9 +271,10 @@ void report_end(uint64_t ran_ms)
 	printf("  missing    accounted for: %" PRIu64
 	       " before a subscription or reconnection, %" PRIu64
 	       " with a sender's connection, %" PRIu64 " by overflow policies, %" PRIu64
-	       " told to the sender, %" PRIu64 " with members of groups\n",
+	       " told to the sender, %" PRIu64 " with members of groups, %" PRIu64
+	       " to a group without any\n",
 	       tally_sum(TALLY_BEFORE, -1), tally_sum(TALLY_ENDED, -1), tally_sum(TALLY_POLICY, -1),
-	       tally_sum(TALLY_OPEN, -1), tally_sum(TALLY_MEMBER, -1));
+	       tally_sum(TALLY_OPEN, -1), tally_sum(TALLY_MEMBER, -1), tally_sum(TALLY_AWAY, -1));
 	printf("  requests   %" PRIu64 " replies, %" PRIu64 " no-responders, %" PRIu64
 	       " without a reply, explained\n",
 	       tally_sum(TALLY_REPLY, -1), tally_sum(TALLY_NOBODY, -1),
@@ -242,9 +288,8 @@ void report_end(uint64_t ran_ms)
 	       ending_sum(ENDING_SLOW), ending_sum(ENDING_RESTART), ending_sum(ENDING_INJECTED),
 	       reconnects, workers_retries(), tally_sum(TALLY_LATE, -1));
 	printf("  kernel     moved %.2f %% of the frames that lanes sent (%" PRIu64 " of %" PRIu64
-	       ", as seen by %" PRIu64 " looks)\n",
-	       percent(kernel_frames[0], passed_frames[0]), kernel_frames[0],
-	       kernel_frames[0] + passed_frames[0], looks);
+	       ", as seen by %" PRIu64 " looks); of those for one lane alone %.2f %%\n",
+	       by_kernel(all), all.kernel, all.kernel + all.passed, looks, by_kernel(alone));
 	printf("  memory     proxies at most %" PRIu64 " and %" PRIu64
 	       " KiB resident; of a budget of %" PRIu64 " MiB at most %.1f and %.1f used\n",
 	       proxies_rss(0), proxies_rss(1), budget[0] >> 20, (double)high[0] / (1 << 20),

@@ -14,7 +14,7 @@
 #include "chaos/worker.h"
 #include "proto/subject.h"
 
-#define RETURN_MS 5000 /* after the start of a proxy all are back, on a loaded machine */
+#define RETURN_MS 5000 /* from the start of a proxy until all are back */
 
 struct request {
 	struct ledger *ledger;

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "chaos/account.h"
+#include "chaos/members.h"
 
-#define RESTART_MS 15000 /* after the start of a proxy all ends are seen, on a loaded machine */
+#define RESTART_MS \
+	15000 /* from the start of a proxy until all have seen the end of the one before */
 
 static struct life *life_now(struct worker *worker)
 {
@@ -96,6 +98,7 @@ void connection_ended(struct ledger *ledger, uint32_t number, const char *words)
 	atomic_store(&worker->connected, false);
 	atomic_store(&worker->endpoint, 0);
 	trouble_add(worker, now);
+	member_away(ledger, number);
 	if (atomic_load(&ledger->phase) == PHASE_END) /* by our GOODBYE */
 		return;
 	ledger_note(ledger, "- %s: connection ended: %s", worker->plan.name, words);

@@ -12,11 +12,11 @@
 
 #include "chaos/account.h"
 #include "chaos/judge.h"
+#include "chaos/members.h"
 #include "chaos/worker.h"
 
-/* Without a turn: the longest wait of a worker is 5 s, on an idle machine. */
-#define HANG_MS    90000
-#define UNLUCKY_MS 5000
+#define HANG_MS    90000 /* without a turn; what a worker waits for has bounds of 5 s and less */
+#define SEEN_MS    5000  /* from the cause of an end until it is seen */
 #define RESPAWN_MS 500
 
 struct process {
@@ -131,6 +131,7 @@ static void reap(uint32_t number)
 	atomic_store(&worker->connected, false);
 	atomic_store(&worker->endpoint, 0);
 	trouble_add(worker, now);
+	member_away(ledger, number);
 	judge_died(number, atomic_load(&worker->life_number));
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0 &&
 	    atomic_load(&ledger->phase) == PHASE_END)
@@ -210,7 +211,7 @@ void workers_stop(uint32_t number, uint64_t ms)
 	process[number].stopped = true;
 	process[number].wake_ms = until;
 	atomic_store(&worker->stopped_ms, until);
-	excuse(worker, until + UNLUCKY_MS);
+	excuse(worker, until + SEEN_MS);
 	kill(process[number].pid, SIGSTOP);
 }
 
@@ -236,7 +237,7 @@ void workers_order(uint32_t number, enum order order)
 		    : order == ORDER_HALF_CLOSE ? "half-close"
 						: "reset and die");
 	kills += order == ORDER_RESET_AND_DIE;
-	excuse(worker, ledger_ms(ledger) + UNLUCKY_MS);
+	excuse(worker, ledger_ms(ledger) + SEEN_MS);
 	atomic_store(&worker->order, order);
 }
 

@@ -162,7 +162,8 @@ check-unit check-fuzz check-kernel check-e2e: check-%: $(BUILD)/xylem
 	@BUILD=$(BUILD) scripts/check.sh $*
 check: deps
 	@$(MAKE) --no-print-directory all tests
-	@BUILD=$(BUILD) scripts/check.sh $(LEVELS) model
+	@rm -f $(BUILD)/check.results
+	@BUILD=$(BUILD) CHECK_RESULTS=$(BUILD)/check.results scripts/check.sh $(LEVELS) model
 # The models need nothing that is built.
 check-model:
 	@scripts/deps.sh check check
@@ -176,6 +177,13 @@ model:
 check-asan check-tsan: check-%: deps
 	@$(MAKE) --no-print-directory FLAVOUR=$* all tests
 	@BUILD=$(BUILD)-$* XY_TEST_SCALE=$${XY_TEST_SCALE:-20} CHECK_AGAIN=1 scripts/check.sh $(LEVELS)
+
+# On other kernels, in virtual machines (scripts/vm/check.sh).
+.PHONY: check-vm
+check-vm: deps
+	@scripts/deps.sh check vm
+	@$(MAKE) --no-print-directory all tests $(BUILD)/chaos/chaos
+	@BUILD=$(BUILD) scripts/vm/check.sh $(GUESTS)
 
 # Tests that cannot fail prove nothing: each mutant must turn its test red (see the script).
 .PHONY: mutants
@@ -262,6 +270,7 @@ help:
 	@echo '                   and check-model'
 	@echo 'make model         verifies the larger models, too (minutes, 4 GB; docs/MODEL.md)'
 	@echo 'make check-asan    every test in a build with the address and undefined sanitizers; also check-tsan'
+	@echo 'make check-vm      tests on older kernels, in virtual machines, as a table; GUESTS="5.10 6.1": these'
 	@echo 'make fuzz          lets every fuzzer explore for SECONDS=$(SECONDS); FUZZER=name: one'
 	@echo 'make mutants       breaks the product in many small ways and expects red tests; MUTANT=name: one'
 	@echo 'make deps          installs the packages that are missing (root)'

@@ -13,6 +13,8 @@
 # CHECK_TIMEOUT (seconds, overrides the level's), CHECK_SKIPS=forbid (a skip is a failure),
 # CHECK_AGAIN=1 (a program that fails without a sanitizer's report runs once more, alone: in builds
 # that are many times slower a bound may be missed for that reason only; it is told).
+# CHECK_RESULTS (a file, to which lines are added: "seconds", a number and a program, when it ends;
+# "ok", "fail" or "skip", program: test, for each test).
 # Tests find the binary in $XYLEM and the build in $XY_BUILD, both absolute.
 #
 # Prints failing and skipped tests with their output, the slowest ones, and last:
@@ -26,6 +28,7 @@ export XY_BUILD=$BUILD XYLEM=$BUILD/xylem CMOCKA_MESSAGE_OUTPUT=TAP PYTHONUNBUFF
 export PYTHONDONTWRITEBYTECODE=1
 declare -A TIMEOUT=([unit]=300 [fuzz]=300 [kernel]=900 [e2e]=900 [model]=600)
 passed=0 failed=0 skipped=0
+record=${CHECK_RESULTS:-/dev/null}
 
 results=$(mktemp -d) || exit 1
 trap 'rm -rf "$results"' EXIT
@@ -45,6 +48,7 @@ run_one() {
 	wait $! 2>/dev/null || status=$?
 	[[ $status == 124 || $status == 137 ]] && echo "# killed: longer than $limit s" >>"$dir/out"
 	echo "$SECONDS $level/$(basename "$test")" >"$dir/seconds"
+	echo "seconds $(cat "$dir/seconds")" >>"$record"
 	echo "$status" >"$dir/status"
 }
 
@@ -82,6 +86,7 @@ report() {
 	local level=$1 test=$2 dir=$3 name verdict title shown=0
 	name=$level/$(basename "$test")
 	while read -r verdict title; do
+		echo "$verdict $title" >>"$record"
 		case $verdict in
 		ok) passed=$((passed + 1)) ;;
 		skip)

@@ -2,6 +2,7 @@
 #include "chaos/plan.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "chaos/message.h"
@@ -243,6 +244,14 @@ static void echo(struct making *making)
 	channel_add(making, CHANNEL_TOPIC, "tight.a", 20);
 }
 
+/* CHAOS_PYTHON=0: a machine that has none. */
+static bool without_python(void)
+{
+	const char *python = getenv("CHAOS_PYTHON");
+
+	return python != NULL && strcmp(python, "0") == 0;
+}
+
 /* The second client sends to the library, and the other way round. */
 static void other_language(struct making *making)
 {
@@ -289,7 +298,8 @@ void plan_make(struct ledger *ledger, uint32_t rate)
 		policies(&making);
 		requests(&making);
 		echo(&making);
-		other_language(&making);
+		if (!without_python())
+			other_language(&making);
 		by_hand(&making);
 		garbage(&making);
 	}

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Runs tests on other kernels, in virtual machines without a disk, two at a time, and prints a table.
+#
+#   scripts/vm/check.sh [GUEST…]     all by default: 5.10 6.1 6.12 6.1:no-btf 5.10:no-bpf
+#
+# A guest is a series of kernels, of which the newest that apt offers is taken, and a mode:
+# lanes (default), no-btf (the kernel shows no BTF of its own and is locked down), no-bpf (no cgroup
+# v2 and no bpf file system: no lanes, everything else).
+#
+# Environment: BUILD (build), VM_CACHE (where kernels are kept), VM_GUESTS (2 at a time), VM_CHAOS
+# (seconds of chaos, 0: none), VM_TESTS (instead of the list below: LEVEL/TEST …), VM_TIMEOUT (seconds
+# for a guest), VM_ACCEL (tcg), VM_KEEP=1 (no new guests: prints the table of the last run),
+# CHECK_SKIPS=forbid (a kernel that cannot be fetched, or a test that skips for a reason not listed
+# in scripts/vm/known, is a failure).
+set -euo pipefail
+
+here=$(dirname "$(realpath "$0")")
+build=$(realpath -m "${BUILD:-build}")
+cache=${VM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/xylem/vm}
+# A /dev/kvm that is there need not work (nested machines): emulation is the default.
+accel=${VM_ACCEL:-tcg,thread=multi}
+guests=("$@")
+[[ ${#guests[@]} -gt 0 ]] || guests=(5.10 6.1 6.12 6.1:no-btf 5.10:no-bpf)
+
+# What "never breaks a stream" and the kernel's side of it hang on, as far as it fits into the time.
+kernel=(churn claims credit proxy reasons redirect slots)
+e2e=(delivery credit)
+read -ra tests <<<"${VM_TESTS:-${kernel[*]/#/kernel/test_} ${e2e[*]/#/e2e/test_}}"
+declare -A few=(
+	[no-btf]='kernel/test_redirect kernel/test_proxy e2e/test_delivery'
+	[no-bpf]='e2e/test_delivery e2e/test_options'
+)
+
+# boot DIRECTORY IMAGE WORD…: with these words on the kernel's command line.
+boot() {
+	local dir=$1 image=$2
+	shift 2
+	# Emulated, every switch of page tables is dear: no mitigations.
+	timeout -k 5 "${VM_TIMEOUT:-400}" qemu-system-x86_64 -accel "$accel" -cpu max -smp 2 -m 2G \
+		-display none -monitor none -no-reboot -kernel "$image" -initrd "$dir/initrd" \
+		-append "console=ttyS0 loglevel=7 panic=-1 mitigations=off $*" \
+		-serial "file:$dir/console" -serial "file:$dir/output" -serial "file:$dir/results" \
+		</dev/null >"$dir/qemu" 2>&1 || echo "exit status $?" >>"$dir/qemu"
+}
+
+# One guest, in a directory of its own; report.py says what came of it.
+guest() {
+	local name=$1 series=${1%%:*} mode=lanes dir=$2 image planned words=()
+	[[ $name != *:* ]] || mode=${name#*:}
+	image=$(cat "$cache/$series.image")
+	read -ra planned <<<"${few[$mode]:-${tests[*]}}"
+	words=("XY_MODE=$mode" XY_TEST_SCALE=20 CHECK_TIMEOUT=240 JOBS=3)
+	if [[ $mode == lanes && ${VM_CHAOS:-10} != 0 ]]; then
+		words+=("XY_CHAOS=${VM_CHAOS:-10}")
+	fi
+	[[ $mode != no-btf ]] || words+=(lockdown=confidentiality)
+	[[ $mode != no-bpf ]] || words+=(XYLEM_KERNEL_PATH=off)
+	"$here/make-initrd.sh" "$build" "$dir/initrd" "${planned[@]}"
+	printf '%s\n' "${planned[@]}" >"$dir/planned"
+	[[ ${words[*]} != *XY_CHAOS* ]] || echo chaos >>"$dir/planned"
+	"$build/xylem" --help | grep -q '^ *doctor ' && echo doctor >>"$dir/planned"
+	SECONDS=0
+	boot "$dir" "$image" "${words[@]}"
+	echo "$SECONDS" >"$dir/seconds"
+	rm "$dir/initrd"
+	echo "$name: $SECONDS s" >&2
+}
+
+work=$build/vm
+if [[ ${VM_KEEP:-} != 1 ]]; then
+	rm -rf "$work"
+	mkdir -p "$work" "$cache"
+	missing=()
+	for series in $(printf '%s\n' "${guests[@]%%:*}" | sort -uV); do
+		if "$here/fetch-kernel.sh" "$series" "$cache" >"$work/fetch" 2>"$work/fetch.log"; then
+			tail -n 1 "$work/fetch" >"$cache/$series.image"
+			tail -n 1 "$work/fetch.log" >&2
+		else
+			sed "s/^/    | /" "$work/fetch.log" >&2
+			missing+=("$series")
+		fi
+	done
+	running=0
+	for name in "${guests[@]}"; do
+		dir=$work/$name
+		mkdir -p "$dir"
+		if [[ " ${missing[*]} " == *" ${name%%:*} "* ]]; then
+			echo "no kernel" >"$dir/missing"
+			continue
+		fi
+		if ((running >= ${VM_GUESTS:-2})); then
+			wait -n
+			running=$((running - 1))
+		fi
+		guest "$name" "$dir" &
+		running=$((running + 1))
+	done
+	wait
+fi
+python3 "$here/report.py" "$work" "$build/check.results" "${guests[@]}"

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What guests left becomes red when it must: failed tests, silence, kernels that complain or are
+missing, skips where none are allowed."""
+import os
+import subprocess
+import sys
+import tempfile
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+REPORT = os.path.join(TOP, "scripts", "vm", "report.py")
+GOOD = {
+    "planned": "kernel/test_slots\nchaos\n",
+    "console": "[    0.1] Linux version\n[    9.9] reboot: Power down\n",
+    "results": "release 5.10.0-cloud\nseconds 7 kernel/test_slots\nok kernel/test_slots: one\n"
+               "ok kernel/test_slots: two\nok chaos\nended ok\n",
+}
+
+
+def report(files, forbid=False, host=""):
+    """Exit status and output for one guest, 5.10, that left these files."""
+    environment = {key: value for key, value in os.environ.items() if key != "CHECK_SKIPS"}
+    if forbid:
+        environment["CHECK_SKIPS"] = "forbid"
+    with tempfile.TemporaryDirectory() as directory:
+        os.mkdir(os.path.join(directory, "5.10"))
+        for name, text in files.items():
+            with open(os.path.join(directory, "5.10", name), "w", encoding="utf-8") as file:
+                file.write(text)
+        results = os.path.join(directory, "host")
+        if host:
+            with open(results, "w", encoding="utf-8") as file:
+                file.write(host)
+        done = subprocess.run([sys.executable, REPORT, directory, results, "5.10"], text=True,
+                              stdout=subprocess.PIPE, env=environment, check=False)
+    return done.returncode, done.stdout
+
+
+def changed(name, old, new):
+    assert old in GOOD[name]
+    return dict(GOOD, **{name: GOOD[name].replace(old, new)})
+
+
+def test_good():
+    status, output = report(GOOD, forbid=True, host="ok kernel/test_slots: one\nok unit/test_x: y\n")
+    assert status == 0, output
+    lines = output.splitlines()
+    assert lines[0].split() == ["this", "host", "5.10"], output
+    assert lines[2].split() == ["kernel/test_slots", "1", "ok", "2", "ok", "7", "s"], output
+    assert lines[-1] == "4 passed, 0 failed, 0 skipped", output
+    assert "unit/test_x" not in output
+
+
+def test_a_failed_test_is_told_with_the_output():
+    files = changed("results", "ok kernel/test_slots: two", "fail kernel/test_slots: two")
+    status, output = report(dict(files, output="not ok 2 - two\n# slots.c:7: 1 != 2\n"))
+    assert status == 1 and "FAILED 5.10: kernel/test_slots: two" in output, output
+    assert "slots.c:7: 1 != 2" in output and "1 FAILED" in output, output
+
+
+def test_silence_is_a_failure():
+    status, output = report(changed("results", "ok chaos\n", ""))
+    assert status == 1 and "FAILED 5.10: chaos gave no verdict" in output, output
+    status, output = report(changed("results", "ended ok\n", ""))
+    assert status == 1 and "did not come to its end" in output, output
+    assert "reboot: Power down" in output, output
+
+
+def test_a_kernel_that_complains_is_a_failure():
+    for line in ("WARNING: CPU: 1 PID: 77 at net/core/stream.c:208 sk_stream_kill_queues+0x4d",
+                 "BUG: unable to handle page fault", "rcu: INFO: rcu_sched self-detected stall on CPU",
+                 "watchdog: BUG: soft lockup", "WARNING: possible circular locking dependency",
+                 "BUG: KFENCE: use-after-free read", "Oops: 0000 [#1] SMP", "Kernel panic - not syncing"):
+        status, output = report(changed("console", "reboot:", f"{line}\n[ 10.0] reboot:"))
+        assert status == 1 and "its kernel complains" in output and line in output, output
+
+
+def test_skips():
+    files = changed("results", "ok kernel/test_slots: two", "skip kernel/test_slots: two")
+    status, output = report(files)
+    assert status == 0 and "SKIPPED 5.10: kernel/test_slots: two" in output, output
+    assert output.splitlines()[-1] == "3 passed, 0 failed, 1 skipped", output
+    status, output = report(files, forbid=True)
+    assert status == 1 and "kernel/test_slots: two: skips" in output, output
+
+
+def test_a_missing_kernel():
+    status, output = report({"missing": "no kernel\n"})
+    assert status == 0 and "SKIPPED 5.10: no kernel could be fetched" in output, output
+    status, output = report({"missing": "no kernel\n"}, forbid=True)
+    assert status == 1 and "FAILED 5.10: no kernel could be fetched" in output, output
+
+
+def main():
+    tests = [(name, value) for name, value in globals().items() if name.startswith("test_")]
+    failed = 0
+    print(f"1..{len(tests)}")
+    for number, (name, run) in enumerate(tests, 1):
+        try:
+            run()
+            print(f"ok {number} - {name}")
+        except AssertionError as error:
+            failed += 1
+            print(f"not ok {number} - {name}")
+            print("\n".join(f"# {line}" for line in str(error).splitlines()), file=sys.stderr)
+    return failed
+
+
+sys.exit(1 if main() else 0)

@@ -14,6 +14,7 @@ shift 2
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
+chmod 755 "$root" # tests run as others, too
 mkdir -p "$root"/{bin,dev,proc,sys,tmp,run,lib64,xylem/{scripts,build}}
 mkdir -p "$root"/xylem/tests/{kernel,e2e}
 

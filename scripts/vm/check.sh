@@ -42,7 +42,11 @@ boot() {
 		-display none -monitor none -no-reboot -kernel "$image" -initrd "$dir/initrd" \
 		-append "console=ttyS0 loglevel=7 panic=-1 mitigations=off $*" \
 		-serial "file:$dir/console" -serial "file:$dir/output" -serial "file:$dir/results" \
-		</dev/null >"$dir/qemu" 2>&1 || echo "exit status $?" >>"$dir/qemu"
+		</dev/null >"$dir/qemu" 2>&1 &
+	# timeout has a process group of its own, which a terminal's ^C does not reach.
+	# shellcheck disable=SC2064 # this very process, whatever runs later
+	trap "kill $! 2>/dev/null" TERM
+	wait $! || echo "exit status $?" >>"$dir/qemu"
 }
 
 # One guest, in a directory of its own; report.py says what came of it.
@@ -68,6 +72,7 @@ guest() {
 	echo "$name: $SECONDS s" >&2
 }
 
+trap 'trap - INT TERM; kill -- $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
 work=$build/vm
 if [[ ${VM_KEEP:-} != 1 ]]; then
 	rm -rf "$work"
@@ -91,7 +96,7 @@ if [[ ${VM_KEEP:-} != 1 ]]; then
 			continue
 		fi
 		if ((running >= ${VM_GUESTS:-2})); then
-			wait -n
+			wait -n || true
 			running=$((running - 1))
 		fi
 		guest "$name" "$dir" &

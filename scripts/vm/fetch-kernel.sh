@@ -63,7 +63,7 @@ download() {
 			continue
 		rm -rf "$cache/new/boot"
 		dpkg-deb --fsys-tarfile "$cache/new/$package"_*.deb | tar -C "$cache/new" -x ./boot
-		rm -rf "$cache/boot" "$cache"/*.deb
+		rm -rf "${cache:?}/boot" "$cache"/*.deb
 		mv "$cache"/new/* "$cache/"
 		touch "$cache/asked"
 		return 0

@@ -12,6 +12,11 @@
 #ifndef WINDOW
 #define WINDOW 8
 #endif
+/* A client's redirect may fail after it was counted / a PONG's ack may be too low: either way the
+ * loop sets credit right. */
+#if defined(FAILED_REDIRECT) || defined(LOW_ACK)
+#define RIGHTED
+#endif
 #ifndef FRAMES
 #define FRAMES 3 /* of publisher 0 */
 #endif
@@ -26,6 +31,7 @@
 #define SENDERS   (2 + (OTHERS > 0)) /* publishers and the proxy */
 #define PROOFS    2 /* outstanding; 8 in the product */
 #define PING      0 /* in place of a size */
+#define RIGHTING  9 /* too: a PING by which credit is set right */
 
 /* struct xy_session of the receiver */
 byte sent, acked, acked_loop, proven, queued;
@@ -37,6 +43,25 @@ chan proof = [PROOFS] of { byte }; /* `sent` when each was asked for */
 byte ack_mail;                     /* the newest ack that the loop has not read */
 bool half_crossed;                 /* a report in the ring `pressure` */
 
+#ifdef RIGHTED
+/* struct xy_righting: none 0; waits for what is past its verdict 1; asked, and nothing is sent 2;
+ * asked, and everything goes on 3 */
+byte righting;
+byte righting_sent;                /* `sent` before its PING */
+chan righted = [1] of { byte };    /* the ack in its PONG */
+#ifndef ALARMS
+#define ALARMS 1 /* times that credit is looked into for nothing */
+#endif
+#define HOLDS (righting == 1 || righting == 2) /* xy_right_holds() */
+#ifdef MUTANT_RIGHTED_AMID_SENDS
+#define QUIET true
+#else
+#define QUIET !past
+#endif
+#else
+#define HOLDS false
+#endif
+
 byte wait[2];     /* by publisher: a SYNC is unread 1, waits 2 */
 byte progress[2]; /* the receiver's, when the wait began */
 
@@ -44,8 +69,15 @@ byte progress[2]; /* the receiver's, when the wait began */
 byte unread; /* in the receive queue */
 byte finished;
 bool deaf;   /* the receiver has stopped reading, and acks what it did not read */
+#ifdef RIGHTED
+byte past;   /* sends that have found `queued` 0, and not yet landed or failed */
+byte lost;   /* counted in `sent`, never received, and not set right */
+#define PAST(n) past = past + (n)
+#else
+#define PAST(n) skip
+#endif
 #ifdef REACH
-bool waited, piped, unproven, retried;
+bool waited, piped, unproven, retried, set_right, set_right_late;
 #endif
 
 #define MAX(a, b)   ((a) > (b) -> (a) : (b))
@@ -57,7 +89,11 @@ bool waited, piped, unproven, retried;
 inline land(size)
 {
 	unread = unread + size;
+#ifdef LOW_ACK
+	require(BOUNDED, unread <= 2 * WINDOW + SENDERS * LARGEST);
+#else
 	require(BOUNDED, unread <= (deaf -> 2 : 1) * WINDOW + SENDERS * LARGEST);
+#endif
 	queue ! size
 }
 
@@ -77,7 +113,7 @@ inline take(size)
  */
 inline send(p, size)
 {
-	atomic { saw = sent; room = !queued }
+	atomic { saw = sent; room = !queued; PAST(room) }
 	if
 	:: room ->
 		atomic {
@@ -90,7 +126,8 @@ inline send(p, size)
 #endif
 			room = room && AHEAD(saw, proven) + size <= 2 * WINDOW;
 #endif
-			saw = 0
+			saw = 0;
+			PAST(room - 1)
 		}
 	:: else -> saw = 0
 	fi;
@@ -99,9 +136,10 @@ inline send(p, size)
 		atomic { room = false; take(size) }
 		/* The target's queue is locked after the verdict (K6). */
 		if
-		:: atomic { land(size) }
+		:: atomic { land(size); PAST(-1) }
 #ifdef FAILED_REDIRECT
-		:: skip /* no memory: the client has an error, and `sent` has what never came */
+		/* No memory: the client has an error, and `sent` has what never came. */
+		:: atomic { lost = lost + size; PAST(-1) }
 #endif
 		fi
 	:: else ->
@@ -198,12 +236,78 @@ proctype loop()
 #ifdef NO_MEMORY
 	byte retries = NO_MEMORY;
 #endif
+#ifdef RIGHTED
+	byte alarms = ALARMS;
+#endif
 
 end:	do
 	/* Before there is room for the first, a look by timer does nothing. */
-	:: atomic { FITS(ROOM) -> room = ROOM }; output()
-	:: (half_crossed && nfull(proof)) || (empty(proof) && AHEAD(sent, proven) > WINDOW) ->
+	:: atomic { !HOLDS && FITS(ROOM) -> room = ROOM }; output()
+	:: !HOLDS && ((half_crossed && nfull(proof)) ||
+		      (empty(proof) && AHEAD(sent, proven) > WINDOW)) ->
 		prove()
+#if defined(RIGHTED) && !defined(MUTANT_NEVER_RIGHTED)
+	/* xy_right_begin(): whatever made it suspect. */
+	:: atomic {
+		!righting && OUTSTANDING && (lost || alarms) ->
+		if
+		:: lost
+		:: alarms -> alarms--
+		fi;
+		righting = 1
+	   };
+		queued++
+	/* righting_timer(): QUIET_MS are enough for what is past its verdict. */
+	:: atomic { righting == 1 && QUIET -> righting_sent = sent; righting = 2 };
+		queue ! RIGHTING
+	:: atomic { righting == 2 -> righting = 3 }; /* HOLD_MS are over */
+		queued--
+	:: righted ? size ->
+		/* xy_right_pong() */
+		atomic {
+			room = AHEAD(righting_sent, MAX(size, ACKED)); /* what is missing */
+#ifndef LOW_ACK
+			require(CREDIT, room <= lost);
+#endif
+#ifdef REACH
+			set_right = set_right || (room && righting == 2);
+			set_right_late = set_right_late || (room && righting == 3);
+#endif
+			size = 0
+		};
+		/* xy_session_right() */
+		if
+		:: room ->
+#ifndef MUTANT_RIGHTED_WITHOUT_PROOF
+			proven = righting_sent - room;
+#endif
+			atomic {
+				sent = sent - room;
+				lost = AHEAD(lost, room);
+				/* What is unread is unproven, or two windows would be more. */
+				require(BOUNDED, unread <= AHEAD(sent, proven))
+			}
+		:: else -> proven = MAX(proven, righting_sent)
+		fi;
+		/* xy_proofs_right() */
+		atomic {
+			if
+			:: len(proof) > 0 -> proof ? size; proof ! AHEAD(size, room); size = 0
+			:: else
+			fi;
+			if
+			:: len(proof) > 1 -> proof ? size; proof ! AHEAD(size, room); size = 0
+			:: else
+			fi;
+			room = 0;
+			righting_sent = 0
+		};
+		/* hold_end() */
+		if
+		:: righting == 2 -> atomic { righting = 0; queued-- }
+		:: else -> righting = 0
+		fi
+#endif
 	:: atomic { pongs ? _ -> proof ? size }; /* xy_proof_pong() */
 		atomic {
 #ifdef MUTANT_PROOF_LATE
@@ -244,15 +348,25 @@ end:	do
 	:: atomic {
 		!deaf && nempty(queue) ->
 		queue ? size;
-		unread = unread - size;
-		consumed = consumed + size;
 		if
 		:: size == PING -> pongs ! 1; size = LARGEST + 1
-		:: else -> size = 0
+#ifdef RIGHTED
+		:: size == RIGHTING -> righted ! consumed; size = LARGEST + 1
+#ifdef LOW_ACK
+		:: size == RIGHTING -> righted ! 0; size = 0
+#endif
+#endif
+		:: size != PING && size != RIGHTING ->
+			unread = unread - size;
+			consumed = consumed + size;
+			size = 0
 		fi
 	   };
 		if
 		:: size || consumed - told >= ACK_EVERY -> size = 0; told = consumed; ack()
+#ifdef LOW_ACK
+		:: size = 0
+#endif
 		:: else
 		fi
 #ifdef LIAR
@@ -277,6 +391,9 @@ init {
 #ifndef LIAR
 		require(PROGRESS, finished == 1 + (OTHERS > 0) && empty(pipe) && empty(queue));
 		require(DELIVERED, !queued && unread == 0);
+#if defined(RIGHTED) && !defined(LOW_ACK)
+		require(CREDIT, !lost && !OUTSTANDING);
+#endif
 #endif
 #ifdef REACH
 		require(NOT_REACHED, !(REACH))

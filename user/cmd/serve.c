@@ -27,6 +27,8 @@ static bool is_address(const char *text)
 	unsigned long port;
 	char *end;
 
+	if (!strcmp(text, XY_LISTEN_GIVEN))
+		return true;
 	if (!strncmp(text, "unix:", 5))
 		return text[5] != 0;
 	if (!colon || colon == text || colon[1] < '0' || colon[1] > '9')
@@ -42,7 +44,8 @@ static int listen_check(const char *text, char why[XY_OPTION_WHY_SIZE])
 {
 	if (is_address(text))
 		return 0;
-	snprintf(why, XY_OPTION_WHY_SIZE, "'%s' is not HOST:PORT, [V6]:PORT or unix:PATH", text);
+	snprintf(why, XY_OPTION_WHY_SIZE, "'%s' is not HOST:PORT, [V6]:PORT, unix:PATH or systemd",
+		 text);
 	return -EINVAL;
 }
 
@@ -70,8 +73,9 @@ static const struct xy_option serve_options[] = {
 	{.name = "listen",
 	 .letter = 'l',
 	 .kind = XY_OPTION_TEXTS,
-	 .argument = "HOST:PORT|unix:PATH",
-	 .help = "where to listen; may be given several times, IPv6 as [ADDRESS]:PORT",
+	 .argument = "HOST:PORT|unix:PATH|systemd",
+	 .help = "where to listen; may be given several times, IPv6 as [ADDRESS]:PORT; systemd: on "
+		 "the sockets that its .socket unit has opened",
 	 .fallback = "127.0.0.1:7400",
 	 .offset = offsetof(struct serve, listen),
 	 .check = listen_check},

@@ -8,10 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/rcu.h"
+#include "base/service.h"
 #include "core/greeting.h"
+#include "core/server.h"
 #include "io/net.h"
 
 #define LISTENERS_MAX  64
@@ -23,6 +26,7 @@ struct listener {
 	struct xy_watch watch;
 	struct xy_acceptor *acceptor;
 	bool is_unix;
+	bool is_given; /* by the service manager, which goes on listening when we have closed it */
 	char address[XY_ADDRESS_TEXT_SIZE];
 };
 
@@ -32,6 +36,7 @@ struct xy_acceptor {
 	pthread_t thread;
 	struct listener listener[LISTENERS_MAX];
 	unsigned listeners;
+	bool has_given;
 	struct xy_greetings greetings;
 	struct xy_timer rest;
 	bool resting; /* since the last connection that could be taken */
@@ -105,17 +110,61 @@ static int listener_failed(const char *address, int error, char *why, size_t why
 	return error;
 }
 
-static int listener_open(struct xy_acceptor *acceptor, const char *text, char *why, size_t why_size)
+static int listener_add(struct xy_acceptor *acceptor, int fd, const struct xy_address *address,
+			bool is_given, char *why, size_t why_size)
 {
-	struct xy_address address, bound;
 	struct listener *listener;
-	bool is_unix;
-	int error, fd;
 
 	if (acceptor->listeners == LISTENERS_MAX) {
 		snprintf(why, why_size, "more than %d addresses to listen on", LISTENERS_MAX);
 		return -E2BIG;
 	}
+	listener = &acceptor->listener[acceptor->listeners++];
+	listener->acceptor = acceptor;
+	listener->is_unix = address->any.sa_family == AF_UNIX;
+	listener->is_given = is_given;
+	listener->watch = (struct xy_watch){.fd = fd, .name = "listener", .ready = listener_ready};
+	xy_address_text(address, listener->address, sizeof(listener->address));
+	return 0;
+}
+
+/* Those that the service manager has opened. */
+static int listeners_take(struct xy_acceptor *acceptor, char *why, size_t why_size)
+{
+	unsigned count = xy_service_sockets();
+	struct xy_address address;
+	int error = 0;
+
+	if (acceptor->has_given) /* named twice */
+		return 0;
+	acceptor->has_given = true;
+	if (!count) {
+		snprintf(why, why_size,
+			 "systemd has passed no sockets; it does when a .socket unit starts this");
+		return -ENOENT;
+	}
+	for (unsigned n = 0; n < count && !error; n++) {
+		int fd = XY_SERVICE_SOCKETS + (int)n;
+
+		error = xy_net_take(fd, &address);
+		if (error)
+			snprintf(why, why_size,
+				 "descriptor %d, passed by systemd, is no listening stream socket",
+				 fd);
+		else
+			error = listener_add(acceptor, fd, &address, true, why, why_size);
+	}
+	return error;
+}
+
+static int listener_open(struct xy_acceptor *acceptor, const char *text, char *why, size_t why_size)
+{
+	struct xy_address address, bound;
+	bool is_unix;
+	int error, fd;
+
+	if (!strcmp(text, XY_LISTEN_GIVEN))
+		return listeners_take(acceptor, why, why_size);
 	error = xy_address_parse(text, &address, 1, why, why_size);
 	if (error < 0)
 		return error;
@@ -123,14 +172,12 @@ static int listener_open(struct xy_acceptor *acceptor, const char *text, char *w
 	error = is_unix ? xy_net_listen(&address, BACKLOG, &fd) : xy_net_bind(&address, &fd);
 	if (error)
 		return listener_failed(text, error, why, why_size);
-	listener = &acceptor->listener[acceptor->listeners++];
-	listener->acceptor = acceptor;
-	listener->is_unix = is_unix;
-	listener->watch = (struct xy_watch){.fd = fd, .name = "listener", .ready = listener_ready};
 	if (xy_net_local(fd, &bound))
 		bound = address;
-	xy_address_text(&bound, listener->address, sizeof(listener->address));
-	return 0;
+	error = listener_add(acceptor, fd, &bound, false, why, why_size);
+	if (error)
+		xy_net_unlisten(fd);
+	return error;
 }
 
 int xy_acceptor_new(const char *const *listen, unsigned listens, struct xy_acceptor **ret_acceptor,
@@ -164,8 +211,14 @@ err_free:
 
 void xy_acceptor_withdraw(struct xy_acceptor *acceptor)
 {
-	for (unsigned l = 0; l < acceptor->listeners; l++)
-		xy_net_unlisten(acceptor->listener[l].watch.fd);
+	for (unsigned l = 0; l < acceptor->listeners; l++) {
+		const struct listener *listener = &acceptor->listener[l];
+
+		if (listener->is_given)
+			close(listener->watch.fd);
+		else
+			xy_net_unlisten(listener->watch.fd);
+	}
 }
 
 int xy_acceptor_listen(struct xy_acceptor *acceptor, char *why, size_t why_size)
@@ -173,7 +226,8 @@ int xy_acceptor_listen(struct xy_acceptor *acceptor, char *why, size_t why_size)
 	for (unsigned l = 0; l < acceptor->listeners; l++) {
 		const struct listener *listener = &acceptor->listener[l];
 
-		if (!listener->is_unix && listen(listener->watch.fd, BACKLOG))
+		if (!listener->is_unix && !listener->is_given &&
+		    listen(listener->watch.fd, BACKLOG))
 			return listener_failed(listener->address, -errno, why, why_size);
 	}
 	return 0;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/service.h"
 #include "core/budget.h"
 #include "kernel/kernel.h"
 
@@ -96,6 +97,7 @@ struct xy_core {
 	uint64_t started_ms;
 
 	struct xy_budget budget;
+	struct xy_service service; /* main's thread */
 	_Atomic(bool) draining;
 	_Atomic(uint64_t) counter[XY_COUNTER_COUNT];
 };

@@ -253,6 +253,7 @@ static void drain_begin(struct xy_server *server)
 	struct xy_core *core = &server->core;
 
 	atomic_store(&core->draining, true);
+	xy_service_tell(&core->service, "STOPPING=1");
 	if (core->kernel) {
 		xy_kernel_redirect_switch(core->kernel, false);
 		xy_kernel_grace(core->kernel);
@@ -336,6 +337,7 @@ enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_se
 	sigaddset(&server->ending, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &server->ending, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	xy_service_open(&server->core.service);
 	server->core.started_ms = xy_clock_ms();
 	server->drain = (struct xy_timer){.name = "drain", .expired = drain_look};
 	xy_json_watch_memory();
@@ -399,6 +401,7 @@ void xy_server_free(struct xy_server *server)
 	xy_loop_free(server->loop);
 	if (server->signals.fd >= 0)
 		close(server->signals.fd);
+	xy_service_close(&core->service);
 	if (server->lock >= 0) {
 		unlink(server->lock_path); /* while it is still ours: see lock_take() */
 		close(server->lock);

@@ -14,6 +14,9 @@
 
 #define XY_BUDGET_MIN (4ull << 20)
 
+/* Instead of an address: the sockets that systemd has opened for this service. */
+#define XY_LISTEN_GIVEN "systemd"
+
 enum xy_kernel_path {
 	XY_KERNEL_PATH_AUTO = 0, /* lanes where the kernel allows them, else none, and say why */
 	XY_KERNEL_PATH_ON,       /* refuse to start without */
@@ -22,7 +25,7 @@ enum xy_kernel_path {
 
 struct xy_server_options {
 	size_t size;               /* sizeof(struct xy_server_options) */
-	const char *const *listen; /* HOST:PORT, [V6]:PORT or unix:PATH */
+	const char *const *listen; /* HOST:PORT, [V6]:PORT, unix:PATH or XY_LISTEN_GIVEN */
 	unsigned listens;
 	const char *cgroup; /* v2 directory, pid:N, pod:UID, container:ID; NULL = own pod, or all */
 	enum xy_kernel_path kernel_path;

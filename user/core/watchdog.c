@@ -24,7 +24,7 @@ struct xy_watchdog {
 	struct xy_timer timer;
 	struct watched watched[XY_WORKERS_MAX + 2];
 	unsigned count;
-	uint64_t looked_ms, beat_ms;
+	uint64_t looked_ms, beat_ms, told_ms;
 };
 
 static void watchdog_watch(struct xy_watchdog *watchdog, struct xy_loop *loop,
@@ -116,6 +116,18 @@ static void stuck_relieve(struct xy_core *core)
 			tasks_move(core, core->worker[w], more);
 }
 
+/* The manager restarts a proxy that is silent for too long, so it is told as the kernel is: only
+ * while all loops come round. */
+static void manager_tell(struct xy_watchdog *watchdog, uint64_t now)
+{
+	const struct xy_service *service = &watchdog->core->service;
+
+	if (!service->watchdog_ms || now < watchdog->told_ms + service->watchdog_ms / 3)
+		return;
+	watchdog->told_ms = now;
+	xy_service_tell(service, "WATCHDOG=1");
+}
+
 /* ---- the round ------------------------------------------------------------------------------- */
 
 static uint64_t look_every_ms(const struct xy_core *core)
@@ -141,6 +153,7 @@ static void watchdog_look(struct xy_timer *timer)
 		watchdog->beat_ms = now;
 		if (core->kernel)
 			xy_kernel_beat(core->kernel);
+		manager_tell(watchdog, now);
 	}
 	xy_log_flush(false);
 	xy_timer_start(watchdog->loop, timer, every);

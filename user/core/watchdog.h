@@ -6,7 +6,8 @@
  * it gives to the others.
  *
  * It stamps the heartbeat, every 250 ms, only while all loops come round (K12: the kernel would go
- * on redirecting for a proxy that no longer serves). Main's thread.
+ * on redirecting for a proxy that no longer serves), and likewise tells the service manager that
+ * all is well. Main's thread.
  */
 #ifndef XY_CORE_WATCHDOG_H
 #define XY_CORE_WATCHDOG_H

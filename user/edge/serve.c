@@ -9,6 +9,7 @@
 #include "core/core.h"
 #include "edge/admin.h"
 #include "edge/ending.h"
+#include "kernel/kernel.h"
 
 static enum xy_exit admin_open(const struct xy_core *core, const char *path,
 			       struct xy_admin **ret_admin)
@@ -32,6 +33,17 @@ static enum xy_exit admin_open(const struct xy_core *core, const char *path,
 	return XY_EXIT_OK;
 }
 
+/* Also what `systemctl status` shows. */
+static void manager_tell(const struct xy_core *core)
+{
+	char text[600];
+
+	snprintf(text, sizeof(text), "READY=1\nSTATUS=%s%s",
+		 core->kernel ? "lanes for " : "no lanes: ",
+		 core->kernel ? xy_kernel_cgroup(core->kernel) : core->kernel_why);
+	xy_service_tell(&core->service, text);
+}
+
 enum xy_exit xy_serve(const struct xy_server_options *options)
 {
 	struct xy_server *server;
@@ -53,6 +65,7 @@ enum xy_exit xy_serve(const struct xy_server_options *options)
 		xy_server_stop(server);
 		goto out;
 	}
+	manager_tell(xy_server_core(server));
 	status = xy_server_wait(server);
 	ending = xy_ending_begin(server, admin);
 	xy_admin_stop(admin);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -264,6 +265,34 @@ int xy_net_listen(const struct xy_address *address, int backlog, int *ret_fd)
 		return r;
 	}
 	*ret_fd = fd;
+	return 0;
+}
+
+/* Returns the value. */
+static int net_get(int fd, int option)
+{
+	int value;
+	socklen_t length = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &length) < 0 ? -errno : value;
+}
+
+int xy_net_take(int fd, struct xy_address *ret_address)
+{
+	struct xy_address address;
+	int type = net_get(fd, SO_TYPE), listening = net_get(fd, SO_ACCEPTCONN), flags, r;
+
+	if (type < 0 || listening < 0)
+		return type < 0 ? type : listening;
+	if (type != SOCK_STREAM || !listening)
+		return -EINVAL;
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	r = xy_net_local(fd, &address);
+	if (r < 0)
+		return r;
+	*ret_address = address;
 	return 0;
 }
 

@@ -43,6 +43,8 @@ uint16_t xy_address_port(const struct xy_address *address);
  */
 int xy_net_bind(const struct xy_address *address, int *ret_fd);
 int xy_net_listen(const struct xy_address *address, int backlog, int *ret_fd); /* both */
+/* A listener that somebody else has opened, for xy_net_accept(). -ENOTSOCK, -EINVAL: is none. */
+int xy_net_take(int fd, struct xy_address *ret_address);
 /* Closes a listener, and removes the file of a UNIX one. fd < 0 is fine. */
 void xy_net_unlisten(int fd);
 /* The next connection; -EAGAIN when none waits. ret_peer may be NULL. */

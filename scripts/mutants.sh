@@ -9,7 +9,7 @@
 # A mutant is tests/mutants/NAME.patch: header lines, an empty line, a small `git diff`:
 #
 #   Breaks: one sentence that says which mechanism is disabled
-#   Red: LEVEL/PROGRAM [TEST FUNCTION]     or: Red: chaos
+#   Red: LEVEL/PROGRAM [TEST FUNCTION]     or: Red: LEVEL/SCRIPT.py [FUNCTION]     or: Red: chaos
 #   Build: asan or tsan                    (optional: it must fail in that sanitizer's build)
 #
 # Each gets a copy of the tree (without what git ignores) and of the build directory (with its
@@ -37,7 +37,8 @@ complaints() {
 	[[ $(header "$patch" Breaks | wc -l) == 1 ]] || echo "$patch: one line 'Breaks: …' is needed"
 	[[ $(header "$patch" Red | wc -l) == 1 ]] || echo "$patch: one line 'Red: LEVEL/PROGRAM [TEST]' is needed"
 	read -r program function <<<"$(header "$patch" Red)"
-	source=tests/$program.c
+	source=tests/$program
+	[[ $program == *.py ]] || source=tests/$program.c
 	[[ $program == chaos ]] && source=tests/chaos/chaos.c
 	if [[ ! -f $source ]]; then
 		echo "$patch: there is no $source"
@@ -95,7 +96,9 @@ verdict() {
 	GIT_CEILING_DIRECTORIES=$work git apply "$patch" >>"$copy.log" 2>&1 ||
 		{ echo "does not apply" && return; }
 	local -a targets=("$build/tests/$program") command=("$build/tests/$program")
-	if [[ $program == chaos ]]; then
+	if [[ $program == *.py ]]; then
+		targets=() command=(python3 "tests/$program")
+	elif [[ $program == chaos ]]; then
 		targets=("$build/chaos/chaos" "$build/chaos/libchaos.so")
 		command=("$build/chaos/chaos" "$build/chaos" 60 1 60000)
 	fi

@@ -312,6 +312,32 @@ static void file_that_is_no_socket_is_left_alone(void **state)
 	unlink(path);
 }
 
+static void only_a_listener_can_be_taken(void **state)
+{
+	struct xy_address address = parsed("127.0.0.1:0"), bound;
+	int fd, pair[2];
+
+	(void)state;
+	assert_int_equal(xy_net_bind(&address, &fd), 0);
+	assert_int_equal(xy_net_take(fd, &bound), -EINVAL); /* not listening */
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
+	assert_int_equal(xy_net_take(fd, &bound), 0);
+	address = local_of(fd);
+	assert_int_equal(xy_address_port(&bound), xy_address_port(&address));
+	assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	close(fd);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
+	assert_int_equal(xy_net_take(pair[0], &bound), -EINVAL);
+	close(pair[0]);
+	close(pair[1]);
+	assert_int_equal(pipe(pair), 0);
+	assert_int_equal(xy_net_take(pair[0], &bound), -ENOTSOCK);
+	close(pair[0]);
+	close(pair[1]);
+	assert_int_equal(xy_net_take(pair[0], &bound), -EBADF);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -326,6 +352,7 @@ int main(void)
 		cmocka_unit_test(stale_unix_socket_is_replaced),
 		cmocka_unit_test(live_unix_socket_is_left_alone),
 		cmocka_unit_test(file_that_is_no_socket_is_left_alone),
+		cmocka_unit_test(only_a_listener_can_be_taken),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

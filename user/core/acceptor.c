@@ -160,7 +160,6 @@ static int listeners_take(struct xy_acceptor *acceptor, char *why, size_t why_si
 static int listener_open(struct xy_acceptor *acceptor, const char *text, char *why, size_t why_size)
 {
 	struct xy_address address, bound;
-	bool is_unix;
 	int error, fd;
 
 	if (!strcmp(text, XY_LISTEN_GIVEN))
@@ -168,8 +167,8 @@ static int listener_open(struct xy_acceptor *acceptor, const char *text, char *w
 	error = xy_address_parse(text, &address, 1, why, why_size);
 	if (error < 0)
 		return error;
-	is_unix = address.any.sa_family == AF_UNIX;
-	error = is_unix ? xy_net_listen(&address, BACKLOG, &fd) : xy_net_bind(&address, &fd);
+	error = address.any.sa_family == AF_UNIX ? xy_net_listen(&address, BACKLOG, &fd)
+						 : xy_net_bind(&address, &fd);
 	if (error)
 		return listener_failed(text, error, why, why_size);
 	if (xy_net_local(fd, &bound))

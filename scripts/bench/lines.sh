@@ -6,19 +6,10 @@
 #
 # Columns: bytes of a line; MiB/s and CPU time per GiB of the server on pipes; the same on plain
 # buffers; CPU time of plain buffers divided by that of pipes.
-set -eu
+. "$(dirname "$0")/bench.sh"
 
-root=$(cd "$(dirname "$0")/../.." && pwd)
-build=${BUILD:-$root/build}
-work=$(mktemp -d)
-pids=
-trap 'for pid in $pids; do kill "$pid" 2>/dev/null || true; done; rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM
-
-for program in lines_plain lines_load; do
-	${CC:-cc} -std=gnu17 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror \
-		"$root/scripts/bench/$program.c" -pthread -o "$work/$program"
-done
+compile lines_plain
+compile lines_load
 
 # serve NAME COMMAND…: adds PID=PORT to $servers
 servers=
@@ -27,15 +18,7 @@ serve() {
 	shift
 	"$@" >"$work/$name" &
 	pids="$pids $!"
-	n=0
-	until grep -q port "$work/$name"; do
-		n=$((n + 1))
-		if [ $n -ge 100 ]; then
-			echo "lines.sh: $name does not start" >&2
-			exit 1
-		fi
-		sleep 0.1
-	done
+	until_it grep -q port "$work/$name"
 	servers="$servers $!=$(sed 's/.* //' "$work/$name")"
 }
 

@@ -2,14 +2,15 @@
 /*
  * The stalled neighbour: one publisher, one healthy subscriber, and one that never reads.
  *
- *	stalled SECONDS PID NAME KIND SERVER [POLICY]
+ *	stalled [--judge] SECONDS PID NAME KIND SERVER [POLICY]
  *
  * The publisher sends 20,000 messages of 1 KiB a second by the clock, whatever happens (a message
  * that is late keeps its planned time), first to the healthy subscriber alone, then to both. Shown
  * are, with the stalled one: how many messages left in time, the longest stall of the publisher,
  * the worst latency of the healthy subscriber from the planned time on, what it lost, when the
  * stalled one was cut, and the peak of the server's memory. KIND is xylem, nats or redis; PID the
- * server's, 0 = do not look.
+ * server's, 0 = do not look. --judge: exits with 1, and names the figure, when one is worse than
+ * xylem promises for that policy.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -31,6 +32,7 @@
 #include <nats/nats.h>
 
 #include <xylem/client.h>
+#include <xylem/wire.h>
 
 #define RATE      20000 /* messages a second */
 #define TICK_NS   1000000
@@ -38,6 +40,11 @@
 #define SIZE      1024
 #define SUBJECT   "bench.stalled"
 #define SETTLE_MS 2000 /* for what is under way when the publisher has ended */
+
+/* What xylem promises. */
+#define STALL_NS   10000000ull /* of the publisher … */
+#define LATENCY_NS 40000000ull /* … and the healthy subscriber */
+#define BLOCK_NS   ((XY_STALL_MS_DEFAULT + 100ull) * 1000000ull) /* of both, under block, once */
 
 /* What the processes of one run tell each other. */
 struct ledger {
@@ -293,6 +300,7 @@ static pid_t start(void (*body)(void), unsigned which)
 
 struct result {
 	uint64_t in_time, sent, longest_ns;
+	unsigned stalls; /* longer than STALL_NS */
 };
 
 /* In a process of its own: every run has a fresh connection. */
@@ -322,6 +330,7 @@ static void publish_run(const struct kind *kind, unsigned seconds, struct result
 		done = now_ns() - done;
 		if (done > result->longest_ns)
 			result->longest_ns = done;
+		result->stalls += done > STALL_NS;
 		if (now_ns() < end)
 			result->in_time += A_TICK;
 		result->sent += A_TICK;
@@ -410,6 +419,33 @@ static uint64_t run(const struct kind *kind, unsigned seconds, int pid, bool wit
 	return cut ? cut - begin : 0;
 }
 
+/* ---- judging --------------------------------------------------------------------------------- */
+
+static bool too_much(const char *name, const char *figure, const char *unit, double is, double most)
+{
+	if (is <= most)
+		return false;
+	fprintf(stderr, "stalled: MISSED: %s: %s: %.1f%s, promised at most %.0f%s\n", name, figure,
+		is, unit, most, unit);
+	return true;
+}
+
+static bool misses(const char *name, const struct result *result)
+{
+	bool blocks = !strcmp(policy, "block"), missed;
+
+	missed = too_much(name, "longest stall of the publisher", " ms",
+			  (double)result->longest_ns / 1e6,
+			  (double)(blocks ? BLOCK_NS : STALL_NS) / 1e6);
+	missed |= too_much(name, "stalls of the publisher", "", result->stalls, blocks);
+	missed |= too_much(name, "worst latency of the healthy one", " ms",
+			   (double)ledger->worst_ns / 1e6,
+			   (double)(blocks ? BLOCK_NS : LATENCY_NS) / 1e6);
+	missed |= too_much(name, "messages lost by the healthy one", "",
+			   (double)(result->sent - ledger->received), 0);
+	return missed;
+}
+
 int main(int argc, char **argv)
 {
 	const struct kind *kind = NULL;
@@ -417,10 +453,13 @@ int main(int argc, char **argv)
 	uint64_t alone, cut_ns;
 	unsigned seconds;
 	char cut[32] = "never";
+	bool judge = argc > 1 && !strcmp(argv[1], "--judge");
 	int pid;
 
-	if (argc < 6) {
-		fprintf(stderr, "usage: stalled SECONDS PID NAME KIND SERVER [POLICY]\n");
+	argv += judge;
+	argc -= judge;
+	if (argc < 6 + judge) {
+		fprintf(stderr, "usage: stalled [--judge] SECONDS PID NAME KIND SERVER [POLICY]\n");
 		return 2;
 	}
 	seconds = (unsigned)atoi(argv[1]);
@@ -446,5 +485,5 @@ int main(int argc, char **argv)
 	       (unsigned long)alone, (unsigned long)result->in_time,
 	       (double)result->longest_ns / 1e6, (double)ledger->worst_ns / 1e6,
 	       (long)(result->sent - ledger->received), cut, peak_kib(pid));
-	return 0;
+	return judge && misses(argv[3], result);
 }

@@ -13,8 +13,8 @@
 #include "common/status.h"
 
 #define SIZE    1024
-#define BATCH   64  /* messages at a time: a reader of so few is never slow */
-#define BATCHES 320 /* 20 MiB: more than everything between holds for one that never reads */
+#define BATCH   32  /* messages at a time: a reader of so few is never slow; one send of a lane */
+#define BATCHES 640 /* 20 MiB: more than everything between holds for one that never reads */
 
 struct trio {
 	struct proxy *proxy;
@@ -77,6 +77,19 @@ static bool is_connected(const struct trio *trio, const struct raw *raw)
 	return connected;
 }
 
+/* By the proxy, of the publisher. */
+static uint64_t frames_read(const struct trio *trio)
+{
+	json_t *status = status_take(trio->proxy);
+	const json_t *in = json_object_get(status_connection(status, trio->publisher), "in");
+	uint64_t frames = status_number(in, "frames");
+
+	assert_int_not_equal(frames, 0);
+
+	json_decref(status);
+	return frames;
+}
+
 static uint64_t dropped_of(const struct trio *trio, const struct raw *raw)
 {
 	json_t *status = status_take(trio->proxy);
@@ -86,14 +99,70 @@ static uint64_t dropped_of(const struct trio *trio, const struct raw *raw)
 	return dropped;
 }
 
-static void drops_cost_the_neighbours_nothing(struct proxy *proxy, const char *overflow)
+static void trio_run(struct trio *trio)
+{
+	for (unsigned b = 0; b < BATCHES; b++)
+		trio_batch(trio);
+}
+
+/* What the mechanisms of the policies count. */
+static const char *const names[] = {"braked", "slow_consumers", "overflow_newest",
+				    "overflow_oldest", "overflow_disconnect"};
+enum { BRAKED, SLOW_CONSUMERS, NEWEST, OLDEST, DISCONNECT, COUNTERS };
+
+struct counts {
+	uint64_t of[COUNTERS];
+};
+
+static struct counts counts_take(const struct trio *trio)
+{
+	json_t *status = status_take(trio->proxy);
+	struct counts counts;
+
+	for (int c = 0; c < COUNTERS; c++)
+		counts.of[c] = status_number(json_object_get(status, "counters"), names[c]);
+	json_decref(status);
+	return counts;
+}
+
+/* Each of these, and nothing else, has counted. */
+static void expect_counted(const struct trio *trio, const struct counts *before, unsigned which)
+{
+	struct counts now = counts_take(trio);
+
+	for (int c = 0; c < COUNTERS; c++)
+		if ((now.of[c] != before->of[c]) != (which >> c & 1))
+			fail_msg("%s: %lu before, %lu now", names[c], (unsigned long)before->of[c],
+				 (unsigned long)now.of[c]);
+}
+
+/* As if the stalled one had never been: the publisher does not wait, and the kernel moves what it
+ * sends to the healthy one. */
+static void expect_nothing_left_of_it(struct trio *trio)
+{
+	struct counts before;
+	uint64_t by_proxy;
+
+	assert_false(is_connected(trio, trio->stalled));
+	assert_true(is_connected(trio, trio->healthy));
+	trio_batch(trio); /* asks for the flow, if there is none yet */
+	raw_sync(trio->publisher);
+	before = counts_take(trio);
+	by_proxy = frames_read(trio);
+	trio_run(trio);
+	expect_counted(trio, &before, 0);
+	if (proxy_kernel_path(trio->proxy) == KERNEL_PATH_ON)
+		assert_true(frames_read(trio) - by_proxy < BATCHES * BATCH / 100);
+}
+
+static void drops_cost_the_neighbours_nothing(struct proxy *proxy, const char *overflow,
+					      unsigned counter)
 {
 	struct trio trio = trio_open(proxy, overflow);
-	uint64_t braked = status_counter(proxy, "braked");
+	struct counts before = counts_take(&trio);
 
-	for (unsigned b = 0; b < BATCHES; b++)
-		trio_batch(&trio);
-	assert_int_equal(status_counter(proxy, "braked"), braked);
+	trio_run(&trio);
+	expect_counted(&trio, &before, 1u << counter);
 	assert_true(is_connected(&trio, trio.stalled));
 	assert_true(dropped_of(&trio, trio.stalled) > 0);
 	assert_int_equal(dropped_of(&trio, trio.healthy), 0);
@@ -101,41 +170,34 @@ static void drops_cost_the_neighbours_nothing(struct proxy *proxy, const char *o
 
 static void test_drop_newest_costs_the_neighbours_nothing(void **state)
 {
-	drops_cost_the_neighbours_nothing(*state, "drop-newest");
+	drops_cost_the_neighbours_nothing(*state, "drop-newest", NEWEST);
 }
 
 static void test_drop_oldest_costs_the_neighbours_nothing(void **state)
 {
-	drops_cost_the_neighbours_nothing(*state, "drop-oldest");
+	drops_cost_the_neighbours_nothing(*state, "drop-oldest", OLDEST);
 }
 
 static void test_disconnect_costs_the_neighbours_nothing(void **state)
 {
 	struct trio trio = trio_open(*state, "disconnect");
-	uint64_t braked = status_counter(trio.proxy, "braked");
+	struct counts before = counts_take(&trio);
 
-	for (unsigned b = 0; b < BATCHES; b++)
-		trio_batch(&trio);
-	assert_int_equal(status_counter(trio.proxy, "braked"), braked);
-	assert_false(is_connected(&trio, trio.stalled));
-	assert_true(is_connected(&trio, trio.healthy));
+	trio_run(&trio);
+	expect_counted(&trio, &before, 1u << SLOW_CONSUMERS | 1u << DISCONNECT);
+	expect_nothing_left_of_it(&trio);
 }
 
 static void test_block_costs_one_wait_and_then_nothing(void **state)
 {
 	struct trio trio = trio_open(*state, "block");
-	uint64_t slow = status_counter(trio.proxy, "slow_consumers"), braked;
+	struct counts before = counts_take(&trio);
 
-	/* Within these the publisher waits once, until the stalled one is closed. */
-	for (unsigned b = 0; b < BATCHES; b++)
-		trio_batch(&trio);
-	assert_false(is_connected(&trio, trio.stalled));
-	assert_int_equal(status_counter(trio.proxy, "slow_consumers"), slow + 1);
-	braked = status_counter(trio.proxy, "braked");
-	for (unsigned b = 0; b < BATCHES; b++)
-		trio_batch(&trio);
-	assert_int_equal(status_counter(trio.proxy, "braked"), braked);
-	assert_int_equal(status_counter(trio.proxy, "slow_consumers"), slow + 1);
+	/* Within these the publisher waits, until the stalled one is closed. */
+	trio_run(&trio);
+	expect_counted(&trio, &before, 1u << BRAKED | 1u << SLOW_CONSUMERS);
+	assert_int_equal(counts_take(&trio).of[SLOW_CONSUMERS], before.of[SLOW_CONSUMERS] + 1);
+	expect_nothing_left_of_it(&trio);
 }
 
 int main(void)

@@ -9,7 +9,9 @@
 
 #include "common/proxy.h"
 #include "common/raw.h"
+#include "common/sessions.h"
 #include "common/status.h"
+#include "common/thread.h"
 
 #define PAYLOAD 16000
 #define FRAME   (XY_HEADER_SIZE + PAYLOAD)
@@ -177,6 +179,43 @@ static void test_flows_to_a_lane_that_takes_nothing_any_more_go_at_once(void **s
 	party_expect_all(&party);
 }
 
+/* Messages to one that is closed are dropped. Until its flows have gone, others must not pass by
+ * them: it would have a gap before its end. */
+static void test_nothing_is_redirected_to_a_lane_that_is_closed(void **state)
+{
+	struct proxy *proxy = *state;
+	struct raw *publisher, *subscriber;
+	const struct xy_session *session;
+	struct sessions *sessions;
+	uint64_t topic, passed;
+	pid_t router;
+
+	if (proxy_kernel_path(proxy) != KERNEL_PATH_ON)
+		return;
+	sessions = sessions_open(proxy);
+	publisher = raw_open(proxy);
+	subscriber = raw_open(proxy);
+	topic = raw_declare(publisher, "hang.up");
+	raw_subscribe_to(subscriber, "hang.up");
+	raw_publish(publisher, topic, 1, "by the proxy");
+	raw_expect_text(subscriber, "by the proxy");
+	raw_sync(publisher);
+	assert_true(status_has_flow(proxy, publisher));
+	session = sessions_of(sessions, publisher->endpoint);
+	passed = session_passed(session);
+	raw_publish(publisher, topic, 2, "by the kernel");
+	raw_expect_text(subscriber, "by the kernel");
+	assert_int_equal(session_passed(session), passed);
+	router = thread_stop(proxy_pid(proxy), "router");
+	assert_int_equal(shutdown(subscriber->fd, SHUT_WR), 0);
+	raw_expect_closed(subscriber);
+	raw_publish(publisher, topic, 3, "too late");
+	assert_int_equal(session_passed(session), passed + 1);
+	thread_go(router);
+	raw_expect_silence(publisher);
+	sessions_close(sessions);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +223,7 @@ int main(void)
 		proxy_test(test_one_that_hung_up_and_is_spoken_to_is_read_to_its_end),
 		proxy_test(test_a_lane_that_hung_up_and_is_spoken_to_is_read_to_its_end),
 		proxy_test(test_flows_to_a_lane_that_takes_nothing_any_more_go_at_once),
+		proxy_test(test_nothing_is_redirected_to_a_lane_that_is_closed),
 		proxy_test(test_what_a_tcp_publisher_sent_before_it_hung_up_arrives),
 	};
 

@@ -154,6 +154,10 @@ void xy_outbound_drop(struct xy_connection *connection)
 	size_t bytes = xy_pipe_length(connection->data);
 	struct xy_view view;
 
+	/* Its flows go a moment later: of what comes until then nothing may pass by what is
+	 * dropped. The slot's next owner begins at 0 again. */
+	if (connection->lane)
+		xy_session_queued_add(connection->peer->session, 1);
 	connection->partial = 0;
 	xy_overflow_left(connection, bytes);
 	if (xy_pipe_read(connection->data, &view) == 0)

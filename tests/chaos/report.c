@@ -11,7 +11,7 @@
 #include "chaos/workers.h"
 
 #define MEANT_MS  30000 /* a run that is meant to reach everybody */
-#define SEEN_MAX  1024  /* connections by endpoint, a power of two */
+#define SEEN_MAX  8     /* connections of one worker that a proxy may know at a time, and more */
 #define ALONE_MIN 80.0  /* percent */
 
 /* That lanes sent. */
@@ -28,7 +28,7 @@ struct seen {
 static struct ledger *ledger;
 static FILE *log_file;
 static uint32_t notes;
-static struct seen seen[PROXIES][SEEN_MAX];
+static struct seen seen[WORKERS_MAX][SEEN_MAX];
 static struct frames lane[WORKERS_MAX]; /* of a worker's lanes */
 static uint64_t looks, last_checked, last_ms;
 static uint64_t budget[PROXIES], high[PROXIES];
@@ -112,26 +112,38 @@ static uint64_t integer_of(const json_t *json, const char *name)
 	return (uint64_t)json_integer_value(json_object_get(json, name));
 }
 
-static void connection_add(uint32_t proxy, const json_t *connection)
+static struct seen *seen_find(uint32_t w, uint64_t endpoint)
+{
+	static uint32_t next[WORKERS_MAX];
+	struct seen *place;
+
+	for (uint32_t i = 0; i < SEEN_MAX; i++)
+		if (seen[w][i].endpoint == endpoint)
+			return &seen[w][i];
+	place = &seen[w][next[w]++ % SEEN_MAX];
+	*place = (struct seen){.endpoint = endpoint};
+	return place;
+}
+
+static void connection_add(const json_t *connection)
 {
 	const char *name = json_string_value(json_object_get(connection, "name"));
 	const char *hex = json_string_value(json_object_get(connection, "endpoint"));
 	const json_t *kernel = json_object_get(connection, "kernel");
-	uint64_t endpoint = hex != NULL ? strtoull(hex, NULL, 16) : 0;
-	struct seen *place = &seen[proxy][endpoint % SEEN_MAX];
 	struct frames now = {integer_of(kernel, "frames"), integer_of(kernel, "passed")};
 
-	if (!json_is_object(kernel) || name == NULL)
+	if (!json_is_object(kernel) || name == NULL || hex == NULL)
 		return;
-	if (place->endpoint != endpoint)
-		*place = (struct seen){.endpoint = endpoint};
 	for (uint32_t w = 0; w < ledger->workers; w++) {
+		struct seen *place;
+
 		if (strcmp(ledger->worker[w].plan.name, name) != 0)
 			continue;
+		place = seen_find(w, strtoull(hex, NULL, 16));
 		lane[w].kernel += now.kernel - place->frames.kernel;
 		lane[w].passed += now.passed - place->frames.passed;
+		place->frames = now;
 	}
-	place->frames = now;
 }
 
 /* Of all, or only of those who send to one lane alone. */
@@ -163,7 +175,7 @@ void report_status(uint32_t proxy, const json_t *status)
 
 	looks++;
 	json_array_foreach(json_object_get(status, "connections"), i, connection)
-		connection_add(proxy, connection);
+		connection_add(connection);
 	memory_look(proxy, json_object_get(status, "memory"));
 }
 

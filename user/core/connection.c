@@ -254,11 +254,11 @@ void xy_connection_close(struct xy_connection *connection, const char *why)
 	atomic_store_explicit(&peer->closed, true, memory_order_release);
 	peer->connection = NULL;
 	xy_loop_unwatch(worker->loop, &connection->watch);
-	close(connection->watch.fd);
 	xy_timer_stop(&connection->timer);
 	xy_timer_stop(&connection->retry);
 	xy_right_end(connection);
 	xy_outbound_drop(connection);
+	close(connection->watch.fd);
 	xy_brake_clear(connection);
 	xy_targets_free(connection);
 	xy_list_remove(&connection->dirty);

@@ -105,6 +105,7 @@ struct env *env_open(const struct env_options *options)
 	kernel.flows = options->flows ? options->flows : 256;
 	kernel.window = options->window ? options->window : ENV_WINDOW;
 	kernel.max_message = options->max_message;
+	kernel.trial = options->trial;
 	error = xy_kernel_open(&kernel, &env->kernel, why, sizeof(why));
 	if (error) {
 		close(env->listener);

@@ -26,6 +26,7 @@ struct env_options {
 	bool wildcard;       /* tell the kernel side of a wildcard listener of the same family */
 	uint32_t slots, flows;
 	uint64_t window, max_message;
+	bool trial; /* the kernel side tries its lanes first */
 };
 
 struct env {

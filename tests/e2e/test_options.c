@@ -25,7 +25,8 @@
 
 #define NOBODY 65534
 
-static const char *const commands[] = {"serve", "pub", "sub", "request", "reply", "status"};
+static const char *const commands[] = {"serve", "pub",    "sub",   "request",
+				       "reply", "status", "doctor"};
 
 /* ---- what it runs in ------------------------------------------------------------------------- */
 
@@ -144,7 +145,7 @@ static void test_without_the_right_to_load_programs_on_refuses_and_auto_works(vo
 	for (size_t i = 0; i < LENGTH(prepare); i++) {
 		run(prepare[i], STRINGS("serve", "--listen", ANY_PORT, "--kernel-path", "on"));
 		ended(NO_KERNEL);
-		SAYS("option=--kernel-path");
+		SAYS("option=--kernel-path", "xylem doctor");
 		if (sandbox_cgroup() != NULL)
 			SAYS("CAP_BPF", "CAP_NET_ADMIN");
 		works(start(prepare[i], STRINGS("serve", "--listen", ANY_PORT)));

@@ -13,5 +13,6 @@ extern const struct xy_command xy_command_sub;
 extern const struct xy_command xy_command_request;
 extern const struct xy_command xy_command_reply;
 extern const struct xy_command xy_command_status;
+extern const struct xy_command xy_command_doctor;
 
 #endif

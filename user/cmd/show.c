@@ -72,6 +72,8 @@ static void show_kernel_path(const json_t *path, uint64_t lanes, size_t flows)
 		       XY_COUNT(number_of(path, "flows")));
 		printf("Cgroup        %s (%s)\n", text_of(path, "cgroup"),
 		       text_of(path, "cgroup_why"));
+		if (*text_of(path, "untested"))
+			printf("Not tested    %s\n", text_of(path, "untested"));
 		if (*text_of(path, "pins"))
 			printf("Pinned maps   %s\n", text_of(path, "pins"));
 		else

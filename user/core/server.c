@@ -174,17 +174,32 @@ static enum xy_exit limits_set(struct xy_core *core, const struct xy_server_opti
 
 /* ---- the kernel side ------------------------------------------------------------------------- */
 
+static void kernel_tell(const struct xy_kernel *kernel)
+{
+	const char *untried = xy_kernel_untried(kernel);
+
+	xy_log(XY_LOG_INFO, "kernel-path", "active=yes cgroup=%s pins=%s slots=%u flows=%u %s%s",
+	       xy_kernel_cgroup(kernel),
+	       xy_kernel_pins(kernel) ? xy_kernel_pins(kernel) : xy_kernel_pins_why(kernel),
+	       xy_kernel_slots(kernel), xy_kernel_flows(kernel),
+	       *untried ? "untested=" : "tested=yes", *untried ? xy_log_quoted(untried) : "");
+}
+
 static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server_options *options)
 {
 	struct xy_core *core = &server->core;
 	struct xy_listener listener[XY_LISTENERS_MAX];
+	enum xy_kernel_step step = XY_STEP_DONE;
 	struct xy_kernel_options kernel = {.instance = server->instance,
 					   .cgroup = options->cgroup,
 					   .listener = listener,
 					   .slots = options->lanes,
 					   .flows = options->flows,
 					   .window = core->budget.window,
-					   .max_message = core->max_message};
+					   .max_message = core->max_message,
+					   .trial = true,
+					   .ret_step = &step};
+	const char *remedy = " remedy=\"'xylem doctor' tells more\"";
 	int error;
 
 	if (options->kernel_path == XY_KERNEL_PATH_OFF) {
@@ -196,6 +211,7 @@ static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server
 	kernel.listeners = xy_acceptor_listeners(server->acceptor, listener, XY_LISTENERS_MAX);
 	if (!kernel.listeners) {
 		error = -ENOENT;
+		remedy = "";
 		snprintf(core->kernel_why, sizeof(core->kernel_why),
 			 "no TCP listener: lanes need one, UNIX sockets never have any");
 	} else {
@@ -203,28 +219,23 @@ static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server
 				       sizeof(core->kernel_why));
 	}
 	if (!error) {
-		xy_log(XY_LOG_INFO, "kernel-path",
-		       "active=yes cgroup=%s why=%s pins=%s slots=%u flows=%u",
-		       xy_kernel_cgroup(core->kernel),
-		       xy_log_quoted(xy_kernel_cgroup_why(core->kernel)),
-		       xy_kernel_pins(core->kernel) ? xy_kernel_pins(core->kernel)
-						    : xy_kernel_pins_why(core->kernel),
-		       xy_kernel_slots(core->kernel), xy_kernel_flows(core->kernel));
+		kernel_tell(core->kernel);
 		return XY_EXIT_OK;
 	}
 	/* A directory that was named must be right, also where no lanes would be no reason to stop.
 	 */
-	if (options->cgroup && (error == -ENOENT || error == -ENOTDIR || error == -EINVAL)) {
+	if (options->cgroup && step == XY_STEP_CGROUP) {
 		xy_log(XY_LOG_ERROR, "start-failed", "option=--cgroup value=%s why=%s",
 		       xy_log_quoted(options->cgroup), xy_log_quoted(core->kernel_why));
 		return XY_EXIT_USAGE;
 	}
 	if (options->kernel_path == XY_KERNEL_PATH_ON) {
-		xy_log(XY_LOG_ERROR, "start-failed", "option=--kernel-path value=on why=%s",
-		       xy_log_quoted(core->kernel_why));
+		xy_log(XY_LOG_ERROR, "start-failed", "option=--kernel-path value=on why=%s%s",
+		       xy_log_quoted(core->kernel_why), remedy);
 		return XY_EXIT_KERNEL;
 	}
-	xy_log(XY_LOG_WARN, "kernel-path", "active=no why=%s", xy_log_quoted(core->kernel_why));
+	xy_log(XY_LOG_WARN, "kernel-path", "active=no why=%s%s", xy_log_quoted(core->kernel_why),
+	       remedy);
 	return XY_EXIT_OK;
 }
 

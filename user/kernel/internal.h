@@ -59,6 +59,12 @@ void xy_pins_make(struct xy_pins *pins, const char *bpffs, const char *instance,
 		  const struct xylem_bpf *bpf);
 void xy_pins_remove(struct xy_pins *pins);
 
+/* ---- rights.c ---- */
+
+/* "CAP_BPF, CAP_NET_ADMIN": those of the needed ones that this thread does not have; "" = none.
+ * Returns the buffer. */
+const char *xy_rights_missing(char *buffer, size_t size);
+
 /* ---- slots.c ---- */
 
 enum xy_slot_use {
@@ -93,10 +99,22 @@ struct xy_kernel {
 	uint32_t flows;
 	int claims_fd, flows_fd, lane_of_fd, proxy_sockets_fd, client_sockets_fd, lanes_fd;
 	char cgroup[PATH_MAX], cgroup_why[256];
+	bool tried;
+	char untried[256];
 	void (*mark)(const struct xy_pressure *pressure, void *context); /* of the current read */
 	void *mark_context;
 };
 
+/* sock_ops on this cgroup, as long as the kernel side is open. */
+int xy_population_attach(struct xy_kernel *kernel, int cgroup);
+
 __attribute__((format(printf, 3, 4))) void xy_why(char *why, size_t size, const char *format, ...);
+
+/* ---- trial.c ---- */
+
+/* What lanes rest on, done once with the programs and maps of this kernel side, by a child process
+ * in a place of its own below this cgroup. Leaves the maps as they were. -EOPNOTSUPP: something
+ * did not work, why has a sentence; else kernel->untried is filled in. */
+int xy_trial(struct xy_kernel *kernel, const char *cgroup, char *why, size_t why_size);
 
 #endif

@@ -30,13 +30,19 @@ static size_t sessions_size(const struct xy_kernel *kernel)
 	return kernel->slots.size * sizeof(struct xy_session);
 }
 
-static int map_memory(const struct bpf_map *map, size_t size, void **ret_memory)
+static int map_memory(const struct bpf_map *map, size_t size, void **ret_memory, char *why,
+		      size_t why_size)
 {
 	void *memory;
+	int error;
 
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
-	if (memory == MAP_FAILED)
-		return -errno;
+	if (memory == MAP_FAILED) {
+		error = -errno;
+		xy_why(why, why_size, "array %s cannot be mapped: %s", bpf_map__name(map),
+		       strerror(-error));
+		return error;
+	}
 	*ret_memory = memory;
 	return 0;
 }
@@ -65,7 +71,7 @@ static void control_fill(struct xy_kernel *kernel, const struct xy_kernel_option
 	xy_kernel_meter(kernel, UINT64_MAX);
 }
 
-static int population_attach(struct xy_kernel *kernel, int cgroup)
+int xy_population_attach(struct xy_kernel *kernel, int cgroup)
 {
 	struct bpf_link *link;
 
@@ -76,12 +82,40 @@ static int population_attach(struct xy_kernel *kernel, int cgroup)
 	return 0;
 }
 
+static void descriptors_note(struct xy_kernel *kernel)
+{
+	const struct xylem_bpf *bpf = kernel->bpf;
+
+	kernel->claims_fd = bpf_map__fd(bpf->maps.claims);
+	kernel->flows_fd = bpf_map__fd(bpf->maps.flows);
+	kernel->lane_of_fd = bpf_map__fd(bpf->maps.lane_of);
+	kernel->proxy_sockets_fd = bpf_map__fd(bpf->maps.proxy_sockets);
+	kernel->client_sockets_fd = bpf_map__fd(bpf->maps.client_sockets);
+	kernel->lanes_fd = bpf_map__fd(bpf->maps.lanes);
+	kernel->flows = bpf_map__max_entries(bpf->maps.flows);
+}
+
+static int cgroup_open(struct xy_kernel *kernel, const char *wanted, int *ret_fd, char *why,
+		       size_t why_size)
+{
+	int error = xy_cgroup_choose("", wanted, kernel->cgroup, kernel->cgroup_why,
+				     sizeof(kernel->cgroup_why));
+
+	if (error) {
+		xy_why(why, why_size, "%s", kernel->cgroup_why);
+		return error;
+	}
+	return xy_cgroup_open(kernel->cgroup, ret_fd, kernel->cgroup, why, why_size);
+}
+
 int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **ret_kernel,
 		   char *why, size_t why_size)
 {
+	enum xy_kernel_step unasked, *step = options->ret_step ? options->ret_step : &unasked;
 	struct xy_kernel *kernel;
-	int cgroup, error;
+	int cgroup = -1, error;
 
+	*step = XY_STEP_CGROUP;
 	if (!options->instance || options->listeners > XY_LISTENERS_MAX) {
 		xy_why(why, why_size, "an instance has a name and at most %d plain-TCP listeners",
 		       XY_LISTENERS_MAX);
@@ -93,38 +127,31 @@ int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **r
 		return -ENOMEM;
 	}
 	kernel->window = options->window;
-	error = xy_cgroup_choose("", options->cgroup, kernel->cgroup, kernel->cgroup_why,
-				 sizeof(kernel->cgroup_why));
-	if (error) {
-		xy_why(why, why_size, "%s", kernel->cgroup_why);
-		goto err_free;
-	}
-	error = xy_cgroup_open(kernel->cgroup, &cgroup, kernel->cgroup, why, why_size);
+	error = options->detached ? 0
+				  : cgroup_open(kernel, options->cgroup, &cgroup, why, why_size);
 	if (error)
 		goto err_free;
+	*step = XY_STEP_PROGRAMS;
 	error = xy_load(options, &kernel->bpf, why, why_size);
 	if (error)
 		goto err_cgroup;
-	kernel->claims_fd = bpf_map__fd(kernel->bpf->maps.claims);
-	kernel->flows_fd = bpf_map__fd(kernel->bpf->maps.flows);
-	kernel->lane_of_fd = bpf_map__fd(kernel->bpf->maps.lane_of);
-	kernel->proxy_sockets_fd = bpf_map__fd(kernel->bpf->maps.proxy_sockets);
-	kernel->client_sockets_fd = bpf_map__fd(kernel->bpf->maps.client_sockets);
-	kernel->lanes_fd = bpf_map__fd(kernel->bpf->maps.lanes);
-	kernel->flows = bpf_map__max_entries(kernel->bpf->maps.flows);
+	descriptors_note(kernel);
 
-	xy_why(why, why_size, "out of memory");
+	*step = XY_STEP_ARRAYS;
 	error = xy_slots_open(&kernel->slots, bpf_map__max_entries(kernel->bpf->maps.sessions));
-	if (error)
+	if (error) {
+		xy_why(why, why_size, "out of memory");
 		goto err_bpf;
+	}
 	error = map_memory(kernel->bpf->maps.control, sizeof(*kernel->control),
-			   (void **)&kernel->control);
+			   (void **)&kernel->control, why, why_size);
 	if (error)
 		goto err_slots;
 	error = map_memory(kernel->bpf->maps.sessions, sessions_size(kernel),
-			   (void **)&kernel->session);
+			   (void **)&kernel->session, why, why_size);
 	if (error)
 		goto err_control;
+	*step = XY_STEP_RING;
 	kernel->ring = ring_buffer__new(bpf_map__fd(kernel->bpf->maps.pressure), pressure_mark,
 					kernel, NULL);
 	if (!kernel->ring) {
@@ -132,13 +159,19 @@ int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **r
 		xy_why(why, why_size, "ring buffer: %s", strerror(-error));
 		goto err_sessions;
 	}
+	*step = XY_STEP_GRACE;
 	error = xy_grace_open(&kernel->grace, true);
 	if (error) {
 		xy_why(why, why_size, "no way to wait for running programs: %s", strerror(-error));
 		goto err_ring;
 	}
 	control_fill(kernel, options);
-	error = population_attach(kernel, cgroup);
+	*step = XY_STEP_TRIAL;
+	error = options->trial ? xy_trial(kernel, kernel->cgroup, why, why_size) : 0;
+	if (error)
+		goto err_grace;
+	*step = XY_STEP_POPULATION;
+	error = options->detached ? 0 : xy_population_attach(kernel, cgroup);
 	if (error) {
 		/* Also where another agent has attached alone: neither BPF_F_ALLOW_MULTI here nor
 		 * BPF_F_ALLOW_OVERRIDE above. */
@@ -150,7 +183,9 @@ int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **r
 		goto err_grace;
 	}
 	xy_pins_make(&kernel->pins, options->bpffs, options->instance, kernel->bpf);
-	close(cgroup);
+	if (cgroup >= 0)
+		close(cgroup);
+	*step = XY_STEP_DONE;
 	if (why_size)
 		why[0] = '\0';
 	*ret_kernel = kernel;
@@ -169,7 +204,8 @@ err_slots:
 err_bpf:
 	xylem_bpf__destroy(kernel->bpf);
 err_cgroup:
-	close(cgroup);
+	if (cgroup >= 0)
+		close(cgroup);
 err_free:
 	free(kernel);
 	return error;
@@ -232,6 +268,11 @@ uint32_t xy_kernel_flows(const struct xy_kernel *kernel)
 const struct xy_control *xy_kernel_control(const struct xy_kernel *kernel)
 {
 	return kernel->control;
+}
+
+const char *xy_kernel_untried(const struct xy_kernel *kernel)
+{
+	return kernel->tried ? kernel->untried : NULL;
 }
 
 void xy_kernel_beat(struct xy_kernel *kernel)

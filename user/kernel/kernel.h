@@ -28,6 +28,18 @@ struct xy_slot {
 	uint32_t generation;
 };
 
+/* What xy_kernel_open() does, in this order. */
+enum xy_kernel_step {
+	XY_STEP_CGROUP,
+	XY_STEP_PROGRAMS, /* and maps, and the programs attached to their sockmaps */
+	XY_STEP_ARRAYS,
+	XY_STEP_RING,
+	XY_STEP_GRACE,
+	XY_STEP_TRIAL,
+	XY_STEP_POPULATION,
+	XY_STEP_DONE,
+};
+
 struct xy_kernel_options {
 	const char *instance; /* names the pin directory */
 	const char *cgroup; /* v2 directory, pid:N, pod:UID, container:ID; NULL = own pod, or all */
@@ -38,10 +50,13 @@ struct xy_kernel_options {
 	uint32_t flows; /* 0 = default */
 	uint64_t window;
 	uint64_t max_message; /* bytes of a fragmented message; 0 = XY_MESSAGE_MAX_DEFAULT */
+	bool trial;    /* nothing is attached to the cgroup before the lanes have been tried */
+	bool detached; /* attaches to no cgroup: whoever opens it puts sockets in by hand */
+	enum xy_kernel_step *ret_step; /* the one that failed, or DONE; NULL = nobody asks */
 };
 
-/* Loads, attaches and pins. On failure -errno and a sentence in why (what failed, what to do). A
- * smaller memlock limit shrinks slots and flows before it fails. */
+/* Loads, tries if it is to, attaches and pins. On failure -errno and a sentence in why (what
+ * failed, what to do). A smaller memlock limit shrinks slots and flows before it fails. */
 int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **ret_kernel,
 		   char *why, size_t why_size);
 /* Detaches, unpins, and has everything pass: what must be done before the process ends. */
@@ -58,6 +73,8 @@ uint32_t xy_kernel_slots(const struct xy_kernel *kernel);
 uint32_t xy_kernel_slots_free(struct xy_kernel *kernel); /* of these, now; any thread */
 uint32_t xy_kernel_flows(const struct xy_kernel *kernel);
 const struct xy_control *xy_kernel_control(const struct xy_kernel *kernel); /* counters */
+/* What the trial could not try, and why; "" = it tried everything; NULL = there was none. */
+const char *xy_kernel_untried(const struct xy_kernel *kernel);
 
 void xy_kernel_beat(struct xy_kernel *kernel); /* stamps the heartbeat */
 void xy_kernel_redirect_switch(struct xy_kernel *kernel, bool on);

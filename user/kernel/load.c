@@ -104,13 +104,16 @@ static int load_sized(uint32_t slots, uint32_t flows, struct xylem_bpf **ret_bpf
 
 static void explain(int error, char *why, size_t why_size)
 {
-	const char *advice = "";
+	char missing[64], advice[128] = "";
 
-	if (error == -EPERM)
-		advice = "; needs root or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and on kernels "
-			 "before 5.11 a higher RLIMIT_MEMLOCK";
+	/* Without CAP_PERFMON it is the verifier that refuses, with EACCES. */
+	if (*xy_rights_missing(missing, sizeof(missing)))
+		snprintf(advice, sizeof(advice), "; needs root or %s", missing);
+	else if (error == -EPERM)
+		snprintf(advice, sizeof(advice),
+			 "; before Linux 5.11 that is also a low RLIMIT_MEMLOCK");
 	else if (error == -ENOMEM)
-		advice = "; give it more memory or fewer slots and flows";
+		snprintf(advice, sizeof(advice), "; give it more memory or fewer slots and flows");
 	/* The advice first: what libbpf says is long and cut off. */
 	xy_why(why, why_size, "kernel programs cannot be loaded: %s%s%s%s", strerror(-error),
 	       advice, libbpf_said[0] ? "; " : "", libbpf_said);

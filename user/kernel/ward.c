@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "kernel/ward.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define BEAT_AHEAD_S 3600
+#define WINDOW       (1u << 20)
+
+/* ---- findings -------------------------------------------------------------------------------- */
+
+static void found(struct xy_finding *finding, enum xy_verdict verdict, const char *reason,
+		  va_list arguments)
+{
+	finding->verdict = verdict;
+	vsnprintf(finding->reason, sizeof(finding->reason), reason, arguments);
+	/* One line each, also of what a library says. */
+	finding->reason[strcspn(finding->reason, "\n")] = '\0';
+}
+
+void xy_found(struct xy_finding *finding, enum xy_verdict verdict, const char *reason, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, reason);
+	found(finding, verdict, reason, arguments);
+	va_end(arguments);
+}
+
+bool xy_found_no(struct xy_finding *finding, const char *reason, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, reason);
+	found(finding, XY_VERDICT_NO, reason, arguments);
+	va_end(arguments);
+	return false;
+}
+
+bool xy_found_untried(struct xy_finding *finding, const char *remedy, const char *reason, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, reason);
+	found(finding, XY_VERDICT_UNTRIED, reason, arguments);
+	va_end(arguments);
+	snprintf(finding->remedy, sizeof(finding->remedy), "%s", remedy);
+	return false;
+}
+
+bool xy_found_blocked(struct xy_finding *finding)
+{
+	return xy_found_untried(finding, "first that of the probe that says no above",
+				"it rests on a probe above that says no");
+}
+
+/* ---- what probes share ----------------------------------------------------------------------- */
+
+/* For as long as it takes: only `deadman` wants it stale. */
+static void beat(struct xy_kernel *kernel)
+{
+	xy_kernel_beat(kernel);
+	__atomic_fetch_add(&kernel->control->heartbeat, BEAT_AHEAD_S * XY_NS_PER_S,
+			   __ATOMIC_RELAXED);
+}
+
+void xy_ward_open(struct xy_ward *ward)
+{
+	struct xy_kernel_options options = {
+		.instance = strrchr(ward->place.cgroup, '/') ? strrchr(ward->place.cgroup, '/') + 1
+							     : "xylem-doctor",
+		.cgroup = ward->place.cgroup,
+		.detached = ward->place.no_cgroup[0] != '\0',
+		.slots = ward->options->slots,
+		.flows = ward->options->flows,
+		.window = WINDOW,
+		.ret_step = &ward->step,
+	};
+
+	if (ward->asked)
+		return;
+	ward->asked = true;
+	ward->error = xy_kernel_open(&options, &ward->kernel, ward->why, sizeof(ward->why));
+	if (ward->error)
+		return;
+	/* Seen; left behind by nobody, however this ends. */
+	ward->pinned = ward->kernel->pins.directory[0] != '\0';
+	snprintf(ward->why, sizeof(ward->why), "%s", ward->kernel->pins.why);
+	xy_pins_remove(&ward->kernel->pins);
+}
+
+bool xy_ward_opened(struct xy_ward *ward, enum xy_kernel_step step, struct xy_finding *finding)
+{
+	xy_ward_open(ward);
+	if (!ward->error || ward->step > step)
+		return true;
+	if (ward->step == step)
+		return xy_found_no(finding, "%s", ward->why);
+	return xy_found_blocked(finding);
+}
+
+bool xy_ward_ready(struct xy_ward *ward, struct xy_finding *finding)
+{
+	xy_ward_open(ward);
+	if (!ward->kernel)
+		return xy_found_blocked(finding);
+	if (ward->place.no_network[0] && !ward->here)
+		return xy_found_untried(finding,
+					"run it as root outside of a container, or with --here",
+					"%s", ward->place.no_network);
+	beat(ward->kernel);
+	return ward->door.fd > 0 || xy_door_open(&ward->door, AF_INET, finding);
+}
+
+static void pair_close(struct xy_ward *ward)
+{
+	xy_dummy_close(&ward->from);
+	xy_dummy_close(&ward->to);
+}
+
+bool xy_ward_pair(struct xy_ward *ward, struct xy_finding *finding)
+{
+	int error;
+
+	if (!xy_ward_ready(ward, finding))
+		return false;
+	if (ward->from.fd > 0 && ward->to.fd > 0)
+		return true;
+	/* `population` may have left the one. */
+	if (!ward->from.fd && !xy_dummy_open(ward, &ward->door, &ward->from, finding))
+		return false;
+	if (!xy_dummy_open(ward, &ward->door, &ward->to, finding))
+		return false;
+	error = xy_dummy_flow(ward, &ward->from, &ward->to);
+	if (error)
+		return xy_found_no(finding, "no flow can be installed: %s", strerror(-error));
+	return true;
+}
+
+/* ---- the child ------------------------------------------------------------------------------- */
+
+static void probe_run(struct xy_ward *ward, const struct xy_probe *probe)
+{
+	struct xy_finding *finding = &ward->finding[ward->findings];
+
+	*finding = (struct xy_finding){.name = probe->name, .needed = probe->needed};
+	xy_found_no(finding, "it did not come to its end");
+	ward->findings++;
+	probe->run(ward, finding);
+	if (finding->verdict == XY_VERDICT_OK)
+		finding->remedy[0] = '\0';
+	else if (!finding->remedy[0])
+		snprintf(finding->remedy, sizeof(finding->remedy), "%s", probe->remedy);
+	if (finding->verdict == XY_VERDICT_NO)
+		pair_close(ward);
+}
+
+/* A kernel side that was opened elsewhere meets this place's sockets. */
+static void attach(struct xy_ward *ward)
+{
+	int fd = open(ward->place.cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	ward->error = fd < 0 ? -errno : xy_population_attach(ward->kernel, fd);
+	if (ward->error) {
+		ward->step = XY_STEP_POPULATION;
+		xy_why(ward->why, sizeof(ward->why), "cannot attach to cgroup %s: %s",
+		       ward->place.cgroup, strerror(-ward->error));
+	}
+}
+
+static void child(struct xy_ward *ward, const struct xy_probe *const *probes, bool stop_at_no)
+{
+	xy_place_enter(&ward->place);
+	if (ward->kernel && !ward->place.no_cgroup[0])
+		attach(ward);
+	for (; *probes && ward->findings < XY_FINDINGS_MAX; probes++) {
+		probe_run(ward, *probes);
+		if (stop_at_no && ward->finding[ward->findings - 1].verdict == XY_VERDICT_NO)
+			break;
+	}
+}
+
+/* ---- the parent ------------------------------------------------------------------------------ */
+
+struct xy_ward *xy_ward_new(const struct xy_doctor_options *options)
+{
+	struct xy_ward *ward = mmap(NULL, sizeof(*ward), PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (ward == MAP_FAILED)
+		return NULL;
+	ward->options = options;
+	ward->here = options->here;
+	return ward;
+}
+
+void xy_ward_free(struct xy_ward *ward)
+{
+	xy_place_remove(&ward->place);
+	munmap(ward, sizeof(*ward));
+}
+
+int xy_ward_run(struct xy_ward *ward, const struct xy_probe *const *probes, bool stop_at_no,
+		int timeout_ms)
+{
+	struct pollfd ended = {.events = POLLIN};
+	int ends[2], status, error;
+	pid_t pid;
+
+	/* Its end shows as the end of this pipe: nothing else waits for a child with a bound. */
+	if (pipe2(ends, O_CLOEXEC))
+		return -errno;
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		child(ward, probes, stop_at_no);
+		_exit(0);
+	}
+	error = pid < 0 ? -errno : 0;
+	close(ends[1]);
+	if (!error) {
+		ended.fd = ends[0];
+		do
+			error = poll(&ended, 1, timeout_ms);
+		while (error < 0 && errno == EINTR);
+		if (error == 0)
+			kill(pid, SIGKILL);
+		error = 0;
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+	}
+	close(ends[0]);
+	return error;
+}

@@ -141,10 +141,12 @@ $(BUILD)/tests/e2e/test_lines: | $(BUILD)/examples/lines
 
 # Loaded into the proxy by a test: allocations that fail.
 $(BUILD)/tests/e2e/test_memory: | $(BUILD)/tests/faults.so
-$(BUILD)/tests/faults.so: tests/preload/faults.c tests/common/faults.h $(FLAGS)
+# ... and a kernel that lacks something.
+$(BUILD)/tests/e2e/test_doctor: | $(BUILD)/tests/kernel.so
+$(BUILD)/tests/%.so: tests/preload/%.c tests/common/faults.h $(FLAGS)
 	@mkdir -p $(@D)
-	$(CC) -std=gnu17 -O2 -g -Wall -Wextra -Werror -fPIC -fno-builtin -D_GNU_SOURCE -Itests -shared \
-		-o $@ $<
+	$(CC) -std=gnu17 -O2 -g -Wall -Wextra -Werror -fPIC -fno-builtin -D_GNU_SOURCE -Iinclude -Itests \
+		-shared -o $@ $<
 
 # A fuzzer without a fuzzing library gives itself its corpus; objects of the commands' layer, which
 # is no archive that others may link, are for the fuzzers of what users type.

@@ -178,8 +178,9 @@ static void kernel_tell(const struct xy_kernel *kernel)
 {
 	const char *untried = xy_kernel_untried(kernel);
 
-	xy_log(XY_LOG_INFO, "kernel-path", "active=yes cgroup=%s pins=%s slots=%u flows=%u %s%s",
-	       xy_kernel_cgroup(kernel),
+	xy_log(XY_LOG_INFO, "kernel-path",
+	       "active=yes cgroup=%s why=%s pins=%s slots=%u flows=%u %s%s",
+	       xy_kernel_cgroup(kernel), xy_log_quoted(xy_kernel_cgroup_why(kernel)),
 	       xy_kernel_pins(kernel) ? xy_kernel_pins(kernel) : xy_kernel_pins_why(kernel),
 	       xy_kernel_slots(kernel), xy_kernel_flows(kernel),
 	       *untried ? "untested=" : "tested=yes", *untried ? xy_log_quoted(untried) : "");

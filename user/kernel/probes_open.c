@@ -96,12 +96,10 @@ const struct xy_probe xy_probe_programs = {
 
 /* ---- memlock --------------------------------------------------------------------------------- */
 
-#define CHARGE_ENTRIES 4096
-
 static int map_try(void)
 {
-	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "charge", sizeof(__u32), sizeof(__u64),
-				CHARGE_ENTRIES, NULL);
+	int fd =
+		bpf_map_create(BPF_MAP_TYPE_ARRAY, "charge", sizeof(__u32), sizeof(__u64), 1, NULL);
 
 	if (fd >= 0)
 		close(fd);

@@ -36,9 +36,8 @@ const char *xy_rights_missing(char *buffer, size_t size)
 	if (syscall(SYS_capget, &header, data))
 		return buffer;
 	for (size_t i = 0; i < XY_ARRAY_SIZE(needed); i++) {
-		/* CAP_SYS_ADMIN still includes what was once split off from it. */
-		if (has(data, needed[i].number) ||
-		    (needed[i].number != CAP_NET_ADMIN && has(data, CAP_SYS_ADMIN)))
+		/* For bpf(2), CAP_SYS_ADMIN is each of them. */
+		if (has(data, needed[i].number) || has(data, CAP_SYS_ADMIN))
 			continue;
 		length += (size_t)snprintf(buffer + length, size - length, "%s%s",
 					   length ? ", " : "", needed[i].name);

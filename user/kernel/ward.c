@@ -67,9 +67,10 @@ bool xy_found_blocked(struct xy_finding *finding)
 
 /* ---- what probes share ----------------------------------------------------------------------- */
 
-/* For as long as it takes: only `deadman` wants it stale. */
-static void beat(struct xy_kernel *kernel)
+/* Whatever a probe has changed for itself. The heartbeat is one for as long as it takes. */
+static void control_reset(struct xy_kernel *kernel)
 {
+	xy_kernel_redirect_switch(kernel, true);
 	xy_kernel_beat(kernel);
 	__atomic_fetch_add(&kernel->control->heartbeat, BEAT_AHEAD_S * XY_NS_PER_S,
 			   __ATOMIC_RELAXED);
@@ -119,7 +120,7 @@ bool xy_ward_ready(struct xy_ward *ward, struct xy_finding *finding)
 		return xy_found_untried(finding,
 					"run it as root outside of a container, or with --here",
 					"%s", ward->place.no_network);
-	beat(ward->kernel);
+	control_reset(ward->kernel);
 	return ward->door.fd > 0 || xy_door_open(&ward->door, AF_INET, finding);
 }
 

@@ -11,7 +11,7 @@
 #
 # Environment: BUILD (build), VM_CACHE (where kernels are kept), VM_GUESTS (2 at a time), VM_CHAOS
 # (seconds of chaos, 0: none), VM_TESTS (instead of the list below: LEVEL/TEST …), VM_TIMEOUT (seconds
-# for a guest), VM_ACCEL (tcg), VM_KEEP=1 (no new guests: prints the table of the last run),
+# for a guest, 600), VM_ACCEL (tcg), VM_KEEP=1 (no new guests: prints the table of the last run),
 # CHECK_SKIPS=forbid (a kernel that cannot be fetched, or a test that skips for a reason not listed
 # in scripts/vm/known, is a failure).
 set -euo pipefail
@@ -26,10 +26,10 @@ guests=("$@")
 
 # What "never breaks a stream" and the kernel's side of it hang on, as far as it fits into the time.
 kernel=(churn claims credit proxy reasons redirect slots)
-e2e=(delivery credit)
+e2e=(delivery credit bounds stalled)
 read -ra tests <<<"${VM_TESTS:-${kernel[*]/#/kernel/test_} ${e2e[*]/#/e2e/test_}}"
 declare -A few=(
-	[no-btf]='kernel/test_redirect kernel/test_proxy e2e/test_delivery'
+	[no-btf]='kernel/test_reasons kernel/test_redirect e2e/test_delivery'
 	[no-bpf]='e2e/test_delivery e2e/test_options'
 )
 
@@ -38,7 +38,7 @@ boot() {
 	local dir=$1 image=$2
 	shift 2
 	# Emulated, every switch of page tables is dear: no mitigations.
-	timeout -k 5 "${VM_TIMEOUT:-400}" qemu-system-x86_64 -accel "$accel" -cpu max -smp 2 -m 2G \
+	timeout -k 5 "${VM_TIMEOUT:-600}" qemu-system-x86_64 -accel "$accel" -cpu max -smp 2 -m 2G \
 		-display none -monitor none -no-reboot -kernel "$image" -initrd "$dir/initrd" \
 		-append "console=ttyS0 loglevel=7 panic=-1 mitigations=off $*" \
 		-serial "file:$dir/console" -serial "file:$dir/output" -serial "file:$dir/results" \
@@ -55,9 +55,9 @@ guest() {
 	[[ $name != *:* ]] || mode=${name#*:}
 	image=$(cat "$cache/$series.image")
 	read -ra planned <<<"${few[$mode]:-${tests[*]}}"
-	words=("XY_MODE=$mode" XY_TEST_SCALE=20 CHECK_TIMEOUT=240 JOBS=3)
-	if [[ $mode == lanes && ${VM_CHAOS:-10} != 0 ]]; then
-		words+=("XY_CHAOS=${VM_CHAOS:-10}")
+	words=("XY_MODE=$mode" XY_TEST_SCALE=20 CHECK_TIMEOUT=300 JOBS=3)
+	if [[ $mode == lanes && ${VM_CHAOS:-15} != 0 ]]; then
+		words+=("XY_CHAOS=${VM_CHAOS:-15}")
 	fi
 	[[ $mode != no-btf ]] || words+=(lockdown=confidentiality)
 	[[ $mode != no-bpf ]] || words+=(XYLEM_KERNEL_PATH=off)

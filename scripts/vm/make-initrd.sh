@@ -14,8 +14,10 @@ shift 2
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-chmod 755 "$root" # tests run as others, too
+# Tests run as others, too.
+chmod 755 "$root"
 mkdir -p "$root"/{bin,dev,proc,sys,tmp,run,lib64,xylem/{scripts,build}}
+chmod 1777 "$root/tmp"
 mkdir -p "$root"/xylem/tests/{kernel,e2e}
 
 # carry PROGRAM DIRECTORY: with the libraries that it needs.

@@ -72,9 +72,9 @@ struct xy_slice {
  * xy_chain_move (the first slices live inside). */
 #define XY_CHAIN_INLINE 3
 struct xy_chain {
-	size_t length; /* bytes in all slices */
-	uint32_t count, capacity;
-	struct xy_slice *heap; /* NULL while the inline ones are enough */
+	size_t length;                   /* bytes in all slices */
+	uint32_t first, count, capacity; /* of the places for slices: the first in use, … */
+	struct xy_slice *heap;           /* NULL while the inline ones are enough */
 	struct xy_slice inlined[XY_CHAIN_INLINE];
 };
 
@@ -83,6 +83,10 @@ void xy_chain_move(struct xy_chain *to, struct xy_chain *from); /* `to` must be 
 void xy_chain_clear(struct xy_chain *chain, struct xy_pool *pool);
 /* Appends what `from` has to `to`, with references of its own. -ENOMEM (`to` unchanged). */
 int xy_chain_share(const struct xy_chain *from, struct xy_chain *to);
+/* The first `length` bytes; the chain keeps them. -ENODATA: it has fewer. */
+int xy_chain_peek(const struct xy_chain *chain, void *to, size_t length);
+/* Drops the first `length` bytes, or all; pool as above. */
+void xy_chain_advance(struct xy_chain *chain, size_t length, struct xy_pool *pool);
 
 /* ---- pipe ----------------------------------------------------------------------------------- */
 

@@ -21,6 +21,19 @@ json_t *status_take(const struct proxy *proxy)
 	return status;
 }
 
+json_t *status_take_with(const struct proxy *proxy, const struct raw *raw)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	json_t *status = status_take(proxy);
+
+	while (status_connection(status, raw) == NULL) {
+		assert_true(test_now_ms() < deadline);
+		json_decref(status);
+		status = status_take(proxy);
+	}
+	return status;
+}
+
 uint64_t status_number(const json_t *object, const char *name)
 {
 	return (uint64_t)json_integer_value(json_object_get(object, name));

@@ -12,6 +12,9 @@
 #include "common/raw.h"
 
 json_t *status_take(const struct proxy *proxy); /* the caller's reference */
+/* The same, with this client's connection: a loop that the machine does not run for a while counts
+ * as stuck, and what it owns is missing. */
+json_t *status_take_with(const struct proxy *proxy, const struct raw *raw);
 uint64_t status_counter(const struct proxy *proxy, const char *name);
 /* The entry of "loops" with this name, of "connections" with this client's endpoint; NULL = none.
  * Borrowed. */

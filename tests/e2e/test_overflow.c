@@ -131,18 +131,18 @@ static void source_got(struct source *source, const struct raw_frame *frame)
 		message_end(source, *fragments);
 }
 
-/* Reads all that lies before the fences of all sources. */
-static void sources_drain(struct raw *receiver, struct source *sources, unsigned count)
+/* Reads all that lies before the fences of the first `fences` sources: a fence is a message of its
+ * own, and ends the one before it. */
+static void sources_read(struct raw *receiver, struct source *sources, unsigned count,
+			 unsigned fences)
 {
-	unsigned fences = 0;
-
-	for (unsigned s = 0; s < count; s++)
+	for (unsigned s = 0; s < fences; s++)
 		raw_send_fence(receiver, sources[s].raw);
-	while (fences < count) {
+	while (fences > 0) {
 		const struct raw_frame *frame = raw_expect_data(receiver);
 
 		if (raw_is_fence(frame)) {
-			fences++;
+			fences--;
 			continue;
 		}
 		for (unsigned s = 0; s < count; s++)
@@ -154,10 +154,31 @@ static void sources_drain(struct raw *receiver, struct source *sources, unsigned
 			message_end(&sources[s], 0);
 }
 
+static void sources_drain(struct raw *receiver, struct source *sources, unsigned count)
+{
+	sources_read(receiver, sources, count, count);
+}
+
+static uint64_t held(const struct proxy *proxy, const struct raw *raw)
+{
+	json_t *status = status_take_with(proxy, raw);
+	uint64_t bytes = status_number(status_connection(status, raw), "queued_bytes");
+
+	json_decref(status);
+	return bytes;
+}
+
+/* Until all that was posted to the receiver's loop has been run: in a round status comes first. */
+static void await_tasks(const struct proxy *proxy, const struct raw *receiver)
+{
+	held(proxy, receiver);
+	held(proxy, receiver);
+}
+
 static uint64_t dropped(const struct proxy *proxy, const struct raw *raw, const char *overflow,
 			const char *unit)
 {
-	json_t *status = status_take(proxy);
+	json_t *status = status_take_with(proxy, raw);
 	json_t *by = json_object_get(status_connection(status, raw), "dropped_by");
 	uint64_t count = status_number(json_object_get(by, overflow), unit);
 
@@ -212,21 +233,21 @@ static void test_drop_oldest_drops_whole_messages_and_keeps_the_newest(void **st
 
 	slow_subscribe(receiver, "oldest.*", "drop-oldest");
 	sources_send(sources, 3, MESSAGES);
+	/* What is posted to another loop, and is too much, goes without a look at what is older. */
+	await_tasks(*state, receiver);
+	/* Not cut: all three together fit into the buffer, so that none makes way for the others.
+	 */
+	for (int i = 0; i < 3; i++) {
+		source_begin(&sources[i], 0);
+		source_fragment(&sources[i], 0);
+		raw_sync(sources[i].raw);
+	}
 	sources_drain(receiver, sources, 3);
 	/* What came last of all is there. */
 	for (int s = 0; s < 3; s++)
 		newest = newest || sources[s].last == sources[s].messages;
 	assert_true(newest);
 	assert_accounted_for(*state, receiver, sources, 3, "drop-oldest");
-}
-
-static uint64_t held(const struct proxy *proxy, const struct raw *raw)
-{
-	json_t *status = status_take(proxy);
-	uint64_t bytes = status_number(status_connection(status, raw), "queued_bytes");
-
-	json_decref(status);
-	return bytes;
 }
 
 static void test_held_fragments_go_when_a_later_one_is_dropped(void **state)
@@ -244,6 +265,7 @@ static void test_held_fragments_go_when_a_later_one_is_dropped(void **state)
 		source_fragment(&source, f);
 		raw_sync(source.raw);
 	}
+	await_tasks(*state, receiver);
 	assert_true(dropped(*state, receiver, "drop-newest", "frames") > 0);
 	sources_drain(receiver, &source, 1);
 	assert_int_equal(source.received, 0);
@@ -255,35 +277,36 @@ static void test_held_fragments_go_when_a_later_one_is_dropped(void **state)
 static void rest_of_a_dropped_message(const struct proxy *proxy, const char *overflow)
 {
 	struct raw *receiver = slow_open(proxy, "slow");
-	struct source source, filler;
+	struct source sources[2], *filler = &sources[0], *source = &sources[1];
 	uint64_t whole;
 
 	/* No lane, which the rest could come by. */
-	filler = source_open(unix_open(proxy), "rest.filler");
-	source = source_open(unix_open(proxy), "rest.a");
+	*filler = source_open(unix_open(proxy), "rest.filler");
+	*source = source_open(unix_open(proxy), "rest.a");
 	slow_subscribe(receiver, "rest.*", overflow);
-	sources_send(&filler, 1, MESSAGES);
-	source_begin(&source, FRAGMENTS);
-	source_fragment(&source, 0);
-	source_fragment(&source, 1);
-	raw_sync(source.raw);
+	sources_send(filler, 1, MESSAGES);
+	await_tasks(proxy, receiver);
+	source_begin(source, FRAGMENTS);
+	source_fragment(source, 0);
+	source_fragment(source, 1);
+	raw_sync(source->raw);
 	/* In the middle of its message: drop-oldest gives up what it holds of it. */
-	sources_send(&filler, 1, MESSAGES / 4);
-	sources_drain(receiver, &filler, 1);
-	assert_int_equal(source.received, 0);
+	sources_send(filler, 1, MESSAGES / 4);
+	sources_read(receiver, sources, 2, 1);
+	assert_int_equal(source->received, 0);
 	for (uint16_t f = 2; f < FRAGMENTS; f++)
-		source_fragment(&source, f);
-	source_begin(&source, FRAGMENTS);
+		source_fragment(source, f);
+	source_begin(source, FRAGMENTS);
 	for (uint16_t f = 0; f < FRAGMENTS; f++)
-		source_fragment(&source, f);
-	sources_drain(receiver, &source, 1);
-	assert_int_equal(source.last, 2);
-	assert_int_equal(source.whole, 1);
-	assert_int_equal(source.broken, 0);
-	assert_int_equal(source.received, FRAGMENTS);
-	whole = filler.whole + source.whole;
+		source_fragment(source, f);
+	sources_drain(receiver, sources, 2);
+	assert_int_equal(source->last, 2);
+	assert_int_equal(source->whole, 1);
+	assert_int_equal(source->broken, 0);
+	assert_int_equal(source->received, FRAGMENTS);
+	whole = filler->whole + source->whole;
 	assert_int_equal(dropped(proxy, receiver, overflow, "messages"),
-			 filler.messages + source.messages - whole);
+			 filler->messages + source->messages - whole);
 }
 
 static void test_the_rest_of_a_dropped_message_is_dropped_on_arrival(void **state)
@@ -291,6 +314,99 @@ static void test_the_rest_of_a_dropped_message_is_dropped_on_arrival(void **stat
 	rest_of_a_dropped_message(*state, "drop-newest");
 	raw_close_all();
 	rest_of_a_dropped_message(*state, "drop-oldest");
+}
+
+static void loop_of(const struct proxy *proxy, const struct raw *raw, char name[16])
+{
+	json_t *status = status_take_with(proxy, raw);
+
+	snprintf(name, 16, "%s",
+		 json_string_value(json_object_get(status_connection(status, raw), "loop")));
+	json_decref(status);
+}
+
+static struct raw *open_elsewhere(const struct proxy *proxy, const char *loop)
+{
+	for (int i = 0; i < 16; i++) {
+		struct raw *raw = unix_open(proxy);
+		char name[16];
+
+		loop_of(proxy, raw, name);
+		if (strcmp(name, loop) != 0)
+			return raw;
+	}
+	fail_msg("all connections live on %s", loop);
+	return NULL;
+}
+
+/* What its sender's loop drops because too much is on its way counts as what the receiver's does,
+ * and takes with it what is held of its message, of which `begun` fragments were posted before, and
+ * the rest. */
+static void not_posted(const struct proxy *proxy, const char *overflow, const char *counter,
+		       uint16_t begun)
+{
+	struct raw *receiver = slow_open(proxy, "slow");
+	uint64_t counted = status_counter(proxy, counter);
+	struct source sources[2], *filler = &sources[0], *source = &sources[1];
+	char name[16];
+	pid_t loop;
+
+	loop_of(proxy, receiver, name);
+	*filler = source_open(open_elsewhere(proxy, name), "post.filler");
+	*source = source_open(open_elsewhere(proxy, name), "post.a");
+	slow_subscribe(receiver, "post.*", overflow);
+	/* The receiver is full, and its buffer has room for some fragments. */
+	while (held(proxy, receiver) < BUFFER / 4)
+		sources_send(filler, 1, 1);
+	loop = thread_stop(proxy_pid(proxy), name);
+	source_begin(source, FRAGMENTS);
+	for (uint16_t f = 0; f < begun; f++)
+		source_fragment(source, f);
+	raw_sync(source->raw);
+	/* Twice what may be on its way. */
+	for (int m = 0; m < (2 << 20) / PIECE; m++) {
+		source_begin(filler, 0);
+		source_fragment(filler, 0);
+	}
+	raw_sync(filler->raw);
+	for (uint16_t f = begun; f < begun + 2; f++) {
+		source_fragment(source, f);
+		raw_sync(source->raw); /* each by itself */
+	}
+	thread_go(loop);
+	/* Its loop has taken all that was posted before anything is read. */
+	await_tasks(proxy, receiver);
+	sources_read(receiver, sources, 2, 1);
+	assert_int_equal(source->received, 0);
+	for (uint16_t f = begun + 2; f < FRAGMENTS; f++)
+		source_fragment(source, f);
+	source_begin(source, FRAGMENTS);
+	for (uint16_t f = 0; f < FRAGMENTS; f++)
+		source_fragment(source, f);
+	sources_drain(receiver, sources, 2);
+	assert_int_equal(source->last, 2);
+	assert_int_equal(source->whole, 1);
+	assert_int_equal(source->broken, 0);
+	assert_int_equal(source->received, FRAGMENTS);
+	assert_int_equal(dropped(proxy, receiver, overflow, "messages"),
+			 filler->messages + source->messages - filler->whole - source->whole);
+	assert_int_equal(dropped(proxy, receiver, overflow, "frames"),
+			 filler->frames + source->frames - filler->received - source->received);
+	assert_int_equal(status_counter(proxy, counter) - counted,
+			 dropped(proxy, receiver, overflow, "messages"));
+	raw_close_all();
+}
+
+static void test_what_is_not_posted_is_dropped_by_the_same_rules(void **state)
+{
+	not_posted(*state, "drop-newest", "overflow_newest", 0);
+	not_posted(*state, "drop-oldest", "overflow_oldest", 0);
+}
+
+static void test_what_is_not_posted_to_its_end_is_dropped_whole(void **state)
+{
+	not_posted(*state, "drop-newest", "overflow_newest", 2);
+	not_posted(*state, "drop-oldest", "overflow_oldest", 2);
 }
 
 /* More than a buffer at once, for one that has a window for all of it. */
@@ -324,7 +440,7 @@ static void test_a_burst_is_not_dropped_while_the_receiver_has_room(void **state
 
 static uint64_t frames_read(const struct proxy *proxy, const struct raw *raw)
 {
-	json_t *status = status_take(proxy);
+	json_t *status = status_take_with(proxy, raw);
 	uint64_t frames =
 		status_number(json_object_get(status_connection(status, raw), "in"), "frames");
 
@@ -354,6 +470,7 @@ static void test_drop_oldest_spares_what_no_policy_may_drop(void **state)
 	slow_subscribe(receiver, "spare.loose", "drop-oldest");
 	slow_subscribe(receiver, "spare.firm", "block");
 	sources_send(&source, 1, MESSAGES);
+	await_tasks(*state, receiver);
 	/* Into a buffer that is full of what may be dropped. The publishers wait then. */
 	frames_of_patient = frames_read(*state, patient);
 	for (uint64_t i = 1; i <= FIRM; i++)
@@ -364,6 +481,8 @@ static void test_drop_oldest_spares_what_no_policy_may_drop(void **state)
 	read_by_the_proxy(*state, patient, frames_of_patient + 1);
 	read_by_the_proxy(*state, direct, 2);
 	sources_send(&source, 1, MESSAGES);
+	await_tasks(*state, receiver); /* as above */
+	sources_send(&source, 1, 1);
 	raw_send_fence(receiver, source.raw);
 	while (firm < FIRM || !fenced) {
 		const struct raw_frame *frame = raw_expect_data(receiver);
@@ -378,7 +497,7 @@ static void test_drop_oldest_spares_what_no_policy_may_drop(void **state)
 			directs++;
 	}
 	assert_int_equal(directs, 1);
-	assert_int_equal(source.last, 2 * MESSAGES);
+	assert_int_equal(source.last, source.messages);
 	assert_accounted_for(*state, receiver, &source, 1, "drop-oldest");
 }
 
@@ -499,11 +618,11 @@ static void test_status_names_the_slow_receiver(void **state)
 
 	slow_subscribe(receiver, "named.a", "drop-newest");
 	sources_send(&source, 1, MESSAGES);
-	status = status_take(*state);
+	status = status_take_with(*state, receiver);
 	slow = json_array_get(json_object_get(status, "slow"), 0);
 	assert_int_equal(json_array_size(json_object_get(status, "slow")), 1);
 	assert_string_equal(json_string_value(json_object_get(slow, "name")), "the-slow-one");
-	assert_in_range(status_number(slow, "held"), 1, 1 << 20);
+	assert_in_range(status_number(slow, "held"), 1, 2 << 20);
 	assert_true(status_number(json_object_get(json_object_get(slow, "dropped"), "drop-newest"),
 				  "messages") > 0);
 	if (proxy_kernel_path(*state) == KERNEL_PATH_ON)
@@ -523,7 +642,7 @@ static void test_status_names_the_slow_receiver(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	const struct CMUnitTest within_a_loop[] = {
 		proxy_test(test_drop_newest_drops_whole_messages),
 		proxy_test(test_drop_oldest_drops_whole_messages_and_keeps_the_newest),
 		proxy_test(test_held_fragments_go_when_a_later_one_is_dropped),
@@ -531,14 +650,22 @@ int main(void)
 		proxy_test(test_the_rest_of_a_dropped_message_is_dropped_on_arrival),
 		proxy_test(test_drop_oldest_spares_what_no_policy_may_drop),
 		proxy_test(test_disconnect_closes_the_slow_one_and_nobody_else),
+	};
+	const struct CMUnitTest across_loops[] = {
+		proxy_test(test_drop_newest_drops_whole_messages),
+		proxy_test(test_drop_oldest_drops_whole_messages_and_keeps_the_newest),
+		proxy_test(test_held_fragments_go_when_a_later_one_is_dropped),
+		proxy_test(test_the_rest_of_a_dropped_message_is_dropped_on_arrival),
+		proxy_test(test_what_is_not_posted_is_dropped_by_the_same_rules),
+		proxy_test(test_what_is_not_posted_to_its_end_is_dropped_whole),
+		proxy_test(test_drop_oldest_spares_what_no_policy_may_drop),
+		proxy_test(test_disconnect_closes_the_slow_one_and_nobody_else),
 		proxy_test(test_direct_waits_as_long_as_its_target_says),
 		proxy_test(test_direct_fills_no_more_than_its_share),
 		proxy_test(test_status_names_the_slow_receiver),
 	};
+	static const char *const one[] = {"--loops", "1", NULL};
+	static const char *const two[] = {"--loops", "2", NULL};
 
-	/* One loop: what is posted from one to another and is too much goes before its receiver's
-	 * loop can look at messages. */
-	static const char *const arguments[] = {"--loops", "1", NULL};
-
-	return proxy_run_both(tests, arguments);
+	return proxy_run_both(within_a_loop, one) + proxy_run_both(across_loops, two);
 }

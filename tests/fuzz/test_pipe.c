@@ -312,6 +312,20 @@ static void do_chain(struct world *world, bool keep)
 	xy_chain_move(&world->chain, keep ? &copy : &moved);
 }
 
+static void do_front(struct world *world, size_t length)
+{
+	size_t left =
+		world->chain.length - (length < world->chain.length ? length : world->chain.length);
+	uint8_t bytes[CONTENT_MAX];
+
+	xy_chain_advance(&world->chain, length, world->pool);
+	fuzz_check(world->chain.length == left);
+	memmove(world->chained, world->chained + length, left);
+	fuzz_check(xy_chain_peek(&world->chain, bytes, left) == 0);
+	fuzz_check(memcmp(bytes, world->chained, left) == 0);
+	fuzz_check(xy_chain_peek(&world->chain, bytes, left + 1) == -ENODATA);
+}
+
 /* ---- the run --------------------------------------------------------------------------------- */
 
 static void run(struct world *world, struct fuzz_input *input)
@@ -359,6 +373,9 @@ static void run(struct world *world, struct fuzz_input *input)
 		break;
 	case 12:
 		xy_pool_trim(world->pool, (uint32_t)fuzz_take(input, 1) % 4);
+		break;
+	case 13:
+		do_front(world, fuzz_take(input, 2));
 		break;
 	default:
 		do_read(side, input);

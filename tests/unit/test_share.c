@@ -315,6 +315,41 @@ static void chains_of_many_slices_survive_move_and_share(void **state)
 	expect(f->to, data, sizeof(data));
 }
 
+static void a_chain_gives_up_its_front(void **state)
+{
+	static const size_t sizes[] = {3 * SEGMENT, 20 * SEGMENT}; /* inside, and on the heap */
+	static uint8_t data[20 * SEGMENT], bytes[sizeof(data)];
+	struct fixture *f = *state;
+
+	fill(data, sizeof(data), 9);
+	for (size_t s = 0; s < 2; s++) {
+		struct xy_chain chain, share = {0};
+		size_t size = sizes[s], gone = 0;
+
+		put(f->pipe, data, size);
+		chain = take_chain(f->pipe, size);
+		/* Within a slice, to its end, over several. */
+		for (size_t step = 1; gone + step < size - SEGMENT; step += SEGMENT / 2 - 1) {
+			xy_chain_advance(&chain, step, f->pool);
+			gone += step;
+			assert_int_equal(chain.length, size - gone);
+			assert_int_equal(xy_chain_peek(&chain, bytes, size - gone), 0);
+			assert_memory_equal(bytes, data + gone, size - gone);
+			assert_int_equal(xy_chain_peek(&chain, bytes, size - gone + 1), -ENODATA);
+		}
+		/* It can still be added to, shared and moved. */
+		assert_int_equal(xy_chain_share(&chain, &share), 0);
+		assert_int_equal(xy_chain_share(&share, &chain), 0);
+		xy_chain_clear(&share, f->pool);
+		xy_chain_move(&share, &chain);
+		assert_int_equal(xy_pipe_append(f->to, &share), 0);
+		xy_pipe_flush(f->to);
+		expect(f->to, data + gone, size - gone);
+		expect(f->to, data + gone, size - gone);
+	}
+	assert_int_equal(in_use(f), 0);
+}
+
 static void copy_to_pipe_moves_references(void **state)
 {
 	static uint8_t data[3 * SEGMENT];
@@ -637,6 +672,7 @@ int main(void)
 		POOL_TEST(rest_of_a_shared_segment_has_one_writer),
 		POOL_TEST(steady_traffic_creates_nothing),
 		POOL_TEST(chains_of_many_slices_survive_move_and_share),
+		POOL_TEST(a_chain_gives_up_its_front),
 		POOL_TEST(copy_to_pipe_moves_references),
 		POOL_TEST(copy_to_fd_writes_and_consumes),
 		POOL_TEST(copy_to_fd_keeps_what_the_descriptor_does_not_take),

@@ -185,6 +185,7 @@ void xy_connection_free(struct xy_connection *connection)
 	xy_pipe_free(connection->control);
 	xy_pipe_free(connection->data);
 	xy_overflow_free(connection);
+	free(connection->unposted.list);
 	free(connection->proof);
 	xy_peer_put(connection->peer);
 	free(connection);

@@ -4,8 +4,8 @@
  *
  * connection.c: life and death. inbound.c: bytes to frames to deliveries. request.c: what needs the
  * router. outbound.c: pipes to the socket or the lane. overflow.c: what their policies drop.
- * brake.c: SYNC, and publishers that must wait. target.c: what a sender's targets stand for. All on
- * the worker's thread.
+ * drops.c: so that messages go whole. brake.c: SYNC, and publishers that must wait. target.c: what
+ * a sender's targets stand for. All on the worker's thread.
  */
 #ifndef XY_CORE_CONNECTION_H
 #define XY_CORE_CONNECTION_H
@@ -101,7 +101,8 @@ struct xy_connection {
 	uint32_t held_control, held_data; /* frames in the pipes */
 	uint32_t bindings;                /* of these, BINDINGs that count in `queued` */
 	struct xy_dropping *overflow;     /* NULL until it has something to say */
-	uint32_t holds;                   /* enum xy_hold: takes no more input while not 0 */
+	struct xy_drops unposted; /* by receiver: its messages that are not posted to the end */
+	uint32_t holds;           /* enum xy_hold: takes no more input while not 0 */
 	uint64_t held_since_ms;
 	bool writing;   /* waits for the socket to take more */
 	bool unwatched; /* it hung up while its input was held: the rest is read after the hold */

@@ -10,17 +10,19 @@
 #include "kernel/session.h"
 
 /* Bytes posted to or held for a receiver of another loop that may lose messages. */
-#define POSTED_MAX (4 * XY_BUFFER_PAUSE)
+#define POSTED_MAX  (4 * XY_BUFFER_PAUSE)
+/* The same with notices; each counts as its parcel. */
+#define NOTICES_MAX (2 * POSTED_MAX)
 
-/* A share on its way to another worker. Bound to that loop: it must not be given to another. */
+/* A share on its way to another worker, or a notice that something does not come. Bound to that
+ * loop: it must not be given to another. */
 struct parcel {
 	struct xy_task task;
 	struct xy_peer *peer, *sender; /* one reference each */
 	struct xy_chain chain;
 	uint32_t frames;
 	enum xy_delivery_policy policy;
-	bool closes; /* instead of a share: the receiver missed some, and its policy is disconnect
-		      */
+	struct xy_drop cut; /* a notice's */
 };
 
 int xy_deliveries_init(struct xy_deliveries *deliveries, uint32_t peers)
@@ -58,15 +60,6 @@ static void delivery_lost(struct xy_worker *worker, struct xy_peer *peer, struct
 	xy_chain_clear(chain, worker->pool);
 }
 
-static void missed(struct xy_peer *peer)
-{
-	if (!peer->connection)
-		return;
-	xy_count(peer->worker->core, XY_COUNT_SLOW_CONSUMERS, 1);
-	xy_connection_fail(peer->connection, XY_E_SLOW_CONSUMER, NULL,
-			   "too much is on its way, and a subscription says disconnect");
-}
-
 /* Beside the DATA, whose segments count in their pools. */
 static ptrdiff_t parcel_bytes(const struct parcel *parcel)
 {
@@ -79,9 +72,7 @@ static void parcel_run(struct xy_task *task)
 	struct xy_peer *peer = parcel->peer;
 
 	xy_budget_carried(peer->worker, -parcel_bytes(parcel));
-	if (parcel->closes)
-		missed(peer);
-	else if (peer->connection)
+	if (peer->connection)
 		xy_outbound_deliver(peer->connection, parcel->sender, &parcel->chain,
 				    parcel->frames, parcel->policy);
 	else
@@ -91,64 +82,120 @@ static void parcel_run(struct xy_task *task)
 	free(parcel);
 }
 
-/* Policies act when the receiver's own loop takes the frames. While that is stuck, or slower than
- * the senders, what is on its way is bounded here: newer frames go, whatever the policy, but for
- * those that brake their senders. */
-static bool too_much_posted(const struct xy_worker *worker, const struct xy_delivery *delivery)
+static void parcel_post(struct xy_delivery *delivery, struct xy_peer *sender, struct xy_task task)
 {
-	return delivery->peer->worker != worker && delivery->policy != XY_DELIVER_BLOCK &&
-	       delivery->policy != XY_DELIVER_DIRECT &&
-	       atomic_load_explicit(&delivery->peer->pending, memory_order_relaxed) >= POSTED_MAX;
-}
-
-static void parcel_post(struct xy_delivery *delivery, struct xy_peer *sender, bool closes)
-{
-	struct xy_peer *peer = delivery->peer;
 	struct parcel *parcel = delivery->parcel;
 
-	parcel->task = (struct xy_task){.name = "deliver", .run = parcel_run};
-	parcel->peer = peer;
+	delivery->parcel = NULL;
+	parcel->task = task;
+	parcel->peer = delivery->peer;
 	parcel->sender = sender;
 	parcel->frames = delivery->frames;
 	parcel->policy = delivery->policy;
-	parcel->closes = closes;
 	xy_chain_move(&parcel->chain, &delivery->chain);
 	xy_budget_carried(sender->worker, parcel_bytes(parcel));
-	xy_peer_get(peer);
-	xy_peer_get(sender);
-	xy_loop_post(peer->worker->loop, &parcel->task);
+	xy_peer_get(parcel->peer);
+	xy_peer_get(parcel->sender);
+	xy_loop_post(parcel->peer->worker->loop, &parcel->task);
 }
 
-static void delivery_drop(struct xy_worker *worker, struct xy_peer *sender,
-			  struct xy_delivery *delivery)
+/* ---- what is not posted ---------------------------------------------------------------------- */
+
+/* Policies act when the receiver's own loop takes the frames. While that is stuck, or slower than
+ * the senders, what is on its way is bounded here: newer messages go, whatever the policy, but for
+ * those that brake their senders. */
+static bool too_much_posted(const struct xy_delivery *delivery)
+{
+	return delivery->policy != XY_DELIVER_BLOCK && delivery->policy != XY_DELIVER_DIRECT &&
+	       atomic_load_explicit(&delivery->peer->pending, memory_order_relaxed) >= POSTED_MAX;
+}
+
+static void notice_run(struct xy_task *task)
+{
+	struct parcel *parcel = xy_container_of(task, struct parcel, task);
+	struct xy_peer *peer = parcel->peer;
+
+	xy_budget_carried(peer->worker, -parcel_bytes(parcel));
+	if (parcel->policy != XY_DELIVER_DISCONNECT)
+		xy_overflow_cut(peer, &parcel->cut);
+	else if (peer->connection)
+		xy_overflow_disconnect(
+			peer->connection,
+			"too much is on its way, and a subscription says disconnect");
+	if (peer->connection)
+		xy_outbound_gone(peer->connection, sizeof(*parcel), 0);
+	else
+		delivery_uncount(peer, sizeof(*parcel), 0);
+	xy_peer_put(peer);
+	xy_peer_put(parcel->sender);
+	free(parcel);
+}
+
+/* The receiver's loop must know when a message of which it may have a part does not come to its
+ * end, and, once, when a subscription says disconnect. It is told with the parcel that is there, so
+ * that this cannot fail. A message that was posted in part is told of once; the bound is for a
+ * sender that sends nothing but parts. */
+static void notice(struct xy_delivery *delivery, struct xy_peer *sender, struct xy_front *front)
 {
 	struct xy_peer *peer = delivery->peer;
+	bool disconnects = delivery->policy == XY_DELIVER_DISCONNECT;
+	bool cuts = front->begun && !disconnects &&
+		    atomic_load_explicit(&peer->pending, memory_order_relaxed) < NOTICES_MAX;
+	bool closes = disconnects && !atomic_exchange(&peer->missed, true);
 
-	xy_count(worker->core, XY_COUNT_OVERFLOW, delivery->frames);
-	atomic_fetch_add_explicit(&peer->unposted, delivery->frames, memory_order_relaxed);
-	xy_chain_clear(&delivery->chain, worker->pool);
-	/* Once: whoever is stuck would gather them. */
-	if (delivery->policy == XY_DELIVER_DISCONNECT && !atomic_exchange(&peer->missed, true))
-		parcel_post(delivery, sender, true);
-	else
-		free(delivery->parcel);
+	if (front->begun && !cuts)
+		front->tally.messages[delivery->policy]++;
+	if (!cuts && !closes)
+		return;
+	delivery->parcel->cut = front->message;
+	delivery_count(peer, sizeof(struct parcel), 0);
+	parcel_post(delivery, sender, (struct xy_task){.name = "cut", .run = notice_run});
 }
 
-static void delivery_hand_on(struct xy_worker *worker, struct xy_peer *sender,
+/* Takes from the delivery what is not to be posted. */
+static void delivery_bound(struct xy_worker *worker, struct xy_connection *sender,
+			   struct xy_delivery *delivery)
+{
+	struct xy_peer *peer = delivery->peer;
+	bool all = too_much_posted(delivery);
+	struct xy_front front;
+
+	if (!all && !xy_drops_find(&sender->unposted, peer->endpoint))
+		return;
+	front = xy_drops_front(&sender->unposted, peer->endpoint, &delivery->chain, worker->pool,
+			       delivery->policy, all);
+	delivery->frames -= front.tally.frames;
+	if (all)
+		notice(delivery, sender->peer, &front);
+	xy_tally_count(worker, peer, &front.tally);
+}
+
+/* ---- handing on ------------------------------------------------------------------------------ */
+
+static void delivery_post(struct xy_worker *worker, struct xy_connection *sender,
+			  struct xy_delivery *delivery)
+{
+	delivery_bound(worker, sender, delivery);
+	if (!delivery->frames)
+		return;
+	delivery_count(delivery->peer, delivery->chain.length, delivery->frames);
+	parcel_post(delivery, sender->peer, (struct xy_task){.name = "deliver", .run = parcel_run});
+}
+
+static void delivery_hand_on(struct xy_worker *worker, struct xy_connection *sender,
 			     struct xy_delivery *delivery)
 {
 	struct xy_peer *peer = delivery->peer;
 
-	if (too_much_posted(worker, delivery)) {
-		delivery_drop(worker, sender, delivery);
+	if (peer->worker != worker) {
+		delivery_post(worker, sender, delivery);
+		free(delivery->parcel);
 		return;
 	}
 	delivery_count(peer, delivery->chain.length, delivery->frames);
-	if (peer->worker != worker)
-		parcel_post(delivery, sender, false);
-	else if (peer->connection)
-		xy_outbound_deliver(peer->connection, sender, &delivery->chain, delivery->frames,
-				    delivery->policy);
+	if (peer->connection)
+		xy_outbound_deliver(peer->connection, sender->peer, &delivery->chain,
+				    delivery->frames, delivery->policy);
 	else
 		delivery_lost(worker, peer, &delivery->chain, delivery->frames);
 }
@@ -230,7 +277,7 @@ void xy_deliver_flush(struct xy_worker *worker, struct xy_connection *sender)
 			free(delivery->parcel);
 			continue;
 		}
-		delivery_hand_on(worker, sender->peer, delivery);
+		delivery_hand_on(worker, sender, delivery);
 		if (direct ? xy_peer_direct_full(peer)
 			   : delivery->policy == XY_DELIVER_BLOCK && xy_peer_crowded(peer))
 			xy_brake_crowded(sender, peer, direct);

@@ -89,8 +89,8 @@ void xy_outbound_lost(struct xy_connection *connection, size_t bytes, uint32_t f
 {
 	xy_outbound_gone(connection, bytes, frames);
 	xy_count(connection->worker->core, XY_COUNT_NO_MEMORY, frames);
-	/* The others may lose messages; a stream that may not ends here. */
-	connection->broken |= policy == XY_DELIVER_BLOCK || policy == XY_DELIVER_DIRECT;
+	/* Some may lose messages; a stream that may not ends here. */
+	connection->broken |= policy != XY_DELIVER_DROP_OLDEST && policy != XY_DELIVER_DROP_NEWEST;
 	xy_outbound_dirty(connection);
 }
 

@@ -5,91 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "core/connection.h"
-
-/* Sources whose current message is being dropped. Beyond that the rest of some message is
- * delivered, and its receiver discards it. */
-#define DROPS_MAX  1024
-/* So long after the last drop the next one begins something new. */
-#define EPISODE_MS 1000
-
-/* ---- messages that are being dropped --------------------------------------------------------- */
-
-static struct xy_drop *drops_find(const struct xy_drops *drops, uint64_t source)
-{
-	for (uint32_t d = 0; d < drops->count; d++)
-		if (drops->list[d].source == source)
-			return &drops->list[d];
-	return NULL;
-}
-
-static void drops_put(struct xy_drops *drops, const struct xy_drop *drop)
-{
-	struct xy_drop *place = drops_find(drops, drop->source);
-
-	if (!place && drops->count == drops->capacity && drops->capacity < DROPS_MAX) {
-		uint32_t capacity = drops->capacity ? drops->capacity * 2 : 4;
-		void *list = realloc(drops->list, capacity * sizeof(*drops->list));
-
-		if (!list)
-			return; /* as if the table were full */
-		drops->list = list;
-		drops->capacity = capacity;
-	}
-	if (!place && drops->count < drops->capacity)
-		place = &drops->list[drops->count++];
-	else if (!place)
-		place = &drops->list[drops->evict++ % DROPS_MAX];
-	*place = *drop;
-}
-
-static bool is_last(const struct xy_frame *frame)
-{
-	return frame->fragment + 1 >= frame->fragments;
-}
-
-static bool is_part_of(const struct xy_frame *frame, const struct xy_drop *message)
-{
-	return frame->fragments > 1 && frame->source == message->source &&
-	       frame->target == message->target && frame->sequence == message->sequence;
-}
-
-/* Whether this frame goes on with a message that is being dropped. Anything else of its source
- * ends that message. */
-static bool drops_follow(struct xy_drops *drops, const struct xy_frame *frame,
-			 enum xy_delivery_policy *ret_policy)
-{
-	struct xy_drop *drop = drops_find(drops, frame->source);
-	bool rest;
-
-	if (!drop)
-		return false;
-	rest = frame->fragment > 0 && is_part_of(frame, drop);
-	if (rest)
-		*ret_policy = drop->policy;
-	if (!rest || is_last(frame))
-		/* There is one: NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
-		*drop = drops->list[--drops->count];
-	return rest;
-}
-
-static struct xy_drop drop_of(const struct xy_frame *frame, enum xy_delivery_policy policy)
-{
-	return (struct xy_drop){.source = frame->source,
-				.target = frame->target,
-				.sequence = frame->sequence,
-				.policy = policy};
-}
-
-static void drops_begin(struct xy_drops *drops, const struct xy_frame *frame,
-			enum xy_delivery_policy policy)
-{
-	struct xy_drop drop = drop_of(frame, policy);
-
-	if (!is_last(frame))
-		drops_put(drops, &drop);
-}
 
 /* ---- what may be dropped of what is held ----------------------------------------------------- */
 
@@ -140,54 +56,7 @@ static void stretches_take(struct xy_stretches *stretches, size_t bytes)
 		stretches->first = 0;
 }
 
-/* ---- counting -------------------------------------------------------------------------------- */
-
-struct tally {
-	size_t bytes;
-	uint32_t frames, messages[XY_POLICIES], frames_by[XY_POLICIES];
-};
-
-static void tally_frame(struct tally *tally, const struct xy_frame *frame,
-			enum xy_delivery_policy policy)
-{
-	tally->bytes += frame->length;
-	tally->frames++;
-	tally->frames_by[policy]++;
-}
-
-static void tally_count(struct xy_connection *connection, const struct tally *tally)
-{
-	static const enum xy_counter counter[XY_POLICIES] = {
-		[XY_DELIVER_BLOCK] = XY_COUNT_OVERFLOW, /* never: it drops nothing */
-		[XY_DELIVER_DROP_OLDEST] = XY_COUNT_OVERFLOW_OLDEST,
-		[XY_DELIVER_DROP_NEWEST] = XY_COUNT_OVERFLOW_NEWEST,
-		[XY_DELIVER_DISCONNECT] = XY_COUNT_OVERFLOW_DISCONNECT,
-	};
-	struct xy_dropping *overflow = connection->overflow;
-	const struct xy_peer *peer = connection->peer;
-	struct xy_core *core = connection->worker->core;
-	uint64_t now = xy_loop_now_ms(connection->worker->loop);
-	unsigned named = 0;
-
-	if (!tally->frames)
-		return;
-	for (unsigned p = 0; p < XY_POLICIES; p++) {
-		if (!tally->frames_by[p])
-			continue;
-		named = p;
-		overflow->frames[p] += tally->frames_by[p];
-		overflow->messages[p] += tally->messages[p];
-		xy_count(core, counter[p], tally->messages[p]);
-	}
-	xy_count(core, XY_COUNT_OVERFLOW, tally->frames);
-	if (!overflow->dropped_ms || now - overflow->dropped_ms > EPISODE_MS)
-		xy_log(XY_LOG_WARN, "slow-receiver",
-		       "endpoint=%016lx name=%s overflow=%s held=%zu outstanding=%lu",
-		       peer->endpoint, xy_log_quoted(peer->name),
-		       xy_overflow_text((enum xy_overflow)named), xy_pipe_length(connection->data),
-		       xy_peer_outstanding(peer));
-	overflow->dropped_ms = now;
-}
+/* ---- what is held ---------------------------------------------------------------------------- */
 
 static struct xy_dropping *overflow_of(struct xy_connection *connection)
 {
@@ -204,15 +73,13 @@ static void frame_at(const struct xy_cursor *cursor, struct xy_frame *frame)
 	xy_frame_decode(header, frame);
 }
 
-/* ---- what is held ---------------------------------------------------------------------------- */
-
 /* A walk over `data`. */
 struct sift {
 	struct xy_connection *connection;
 	size_t need;                 /* bytes still to be dropped, oldest first */
 	const struct xy_drop *whole; /* … and what is held of this message, NULL = none */
 	struct xy_drops open;        /* messages dropped whose last fragment was not met yet */
-	struct tally tally;
+	struct xy_tally tally;
 	struct xy_stretch stretch; /* what is left of the one that the walk is in … */
 	uint32_t next;             /* … and the next one's index */
 	struct xy_stretches held;  /* as it will be */
@@ -266,17 +133,17 @@ static int sift_run_end(struct sift *sift)
 static bool sift_drops(struct sift *sift, const struct xy_frame *frame,
 		       enum xy_delivery_policy *ret_policy)
 {
-	if (sift->whole && is_part_of(frame, sift->whole)) {
+	if (sift->whole && frame->source == sift->whole->key && xy_drop_has(sift->whole, frame)) {
 		*ret_policy = sift->whole->policy;
 		return true;
 	}
-	if (drops_follow(&sift->open, frame, ret_policy))
+	if (xy_drops_follow(&sift->open, frame->source, frame, ret_policy))
 		return true;
 	if (!sift->need || !sift_loose(sift))
 		return false;
 	*ret_policy = XY_DELIVER_DROP_OLDEST;
 	sift->tally.messages[XY_DELIVER_DROP_OLDEST]++;
-	drops_begin(&sift->open, frame, XY_DELIVER_DROP_OLDEST);
+	xy_drops_begin(&sift->open, frame->source, frame, XY_DELIVER_DROP_OLDEST);
 	return true;
 }
 
@@ -293,7 +160,7 @@ static int sift_walk(struct sift *sift, struct xy_cursor cursor)
 		if (sift_drops(sift, &frame, &policy)) {
 			sift->gap = sift->gap || sift->held.count;
 			error = sift_run_end(sift);
-			tally_frame(&sift->tally, &frame, policy);
+			xy_tally_frame(&sift->tally, &frame, policy);
 			sift->stretch.bytes -= xy_min(sift->stretch.bytes, (size_t)frame.length);
 			sift->need -= xy_min(sift->need, (size_t)frame.length);
 		} else {
@@ -354,11 +221,11 @@ static void held_drop(struct xy_connection *connection, size_t need, const struc
 		overflow->held = sift.held;
 		connection->held_data -= sift.tally.frames;
 		xy_outbound_gone(connection, sift.tally.bytes, sift.tally.frames);
-		tally_count(connection, &sift.tally);
+		xy_tally_count(connection->worker, connection->peer, &sift.tally);
 		/* A source that has a newer one there has ended this one. */
 		for (uint32_t d = 0; d < sift.open.count; d++)
-			if (!drops_find(&overflow->drops, sift.open.list[d].source))
-				drops_put(&overflow->drops, &sift.open.list[d]);
+			if (!xy_drops_find(&overflow->drops, sift.open.list[d].key))
+				xy_drops_put(&overflow->drops, &sift.open.list[d]);
 	}
 	free(sift.open.list);
 	xy_chain_clear(&sift.kept, connection->worker->pool);
@@ -374,48 +241,45 @@ static void arrival_lost(struct xy_connection *connection, struct xy_chain *chai
 	xy_chain_clear(chain, connection->worker->pool);
 }
 
-/* Drops the frames at the front of the chain that continue what is being dropped; with `all` every
- * one of them. */
-static void arrival_drop(struct xy_connection *connection, struct xy_chain *chain, uint32_t *frames,
-			 enum xy_delivery_policy policy, bool all)
+/* Drops frames at the front of the chain: those that go on with what is being dropped; with `all`
+ * every one. */
+static void arrival_drop(struct xy_connection *connection, uint64_t source, struct xy_chain *chain,
+			 uint32_t *frames, enum xy_delivery_policy policy, bool all)
 {
-	struct xy_dropping *overflow = connection->overflow;
-	struct xy_pipe *sieve = connection->worker->sieve;
-	struct tally tally = {0};
-	struct xy_cursor cursor;
-	struct xy_view view;
+	struct xy_front front = xy_drops_front(&connection->overflow->drops, source, chain,
+					       connection->worker->pool, policy, all);
 
-	if (xy_pipe_append(sieve, chain)) {
-		arrival_lost(connection, chain, *frames, policy);
+	if (front.begun) {
+		held_drop(connection, 0, &front.message);
+		front.tally.messages[policy]++;
+	}
+	*frames -= front.tally.frames;
+	xy_outbound_gone(connection, front.tally.bytes, front.tally.frames);
+	xy_tally_count(connection->worker, connection->peer, &front.tally);
+}
+
+void xy_overflow_cut(struct xy_peer *peer, const struct xy_drop *message)
+{
+	struct xy_connection *connection = peer->connection;
+	struct xy_dropping *overflow = connection ? overflow_of(connection) : NULL;
+	const struct xy_drop *drop =
+		overflow ? xy_drops_find(&overflow->drops, message->key) : NULL;
+	struct xy_tally tally = {0};
+
+	if (drop && drop->target == message->target && drop->sequence == message->sequence)
+		return; /* it is being dropped here, too, and has been counted */
+	tally.messages[message->policy] = 1;
+	xy_tally_count(peer->worker, peer, &tally);
+	if (overflow)
+		held_drop(connection, 0, message);
+}
+
+void xy_overflow_disconnect(struct xy_connection *connection, const char *why)
+{
+	if (connection->state >= XY_CONNECTION_LINGER)
 		return;
-	}
-	xy_pipe_flush(sieve);
-	xy_pipe_read(sieve, &view);
-	cursor = xy_view_cursor(&view);
-	while (cursor.remaining) {
-		enum xy_delivery_policy by = policy;
-		struct xy_frame frame;
-
-		frame_at(&cursor, &frame);
-		if (!drops_follow(&overflow->drops, &frame, &by)) {
-			struct xy_drop message = drop_of(&frame, policy);
-
-			if (!all)
-				break;
-			if (frame.fragment)
-				held_drop(connection, 0, &message);
-			tally.messages[policy]++;
-			drops_begin(&overflow->drops, &frame, policy);
-		}
-		tally_frame(&tally, &frame, by);
-		xy_cursor_skip(&cursor, frame.length);
-	}
-	if (cursor.remaining && xy_cursor_share(&cursor, cursor.remaining, chain))
-		xy_outbound_lost(connection, cursor.remaining, *frames - tally.frames, policy);
-	*frames -= tally.frames;
-	xy_pipe_advance(sieve, view.length, view.length);
-	xy_outbound_gone(connection, tally.bytes, tally.frames);
-	tally_count(connection, &tally);
+	xy_count(connection->worker->core, XY_COUNT_SLOW_CONSUMERS, 1);
+	xy_connection_fail(connection, XY_E_SLOW_CONSUMER, NULL, why);
 }
 
 static bool is_full(const struct xy_connection *connection)
@@ -441,7 +305,7 @@ bool xy_overflow_admit(struct xy_connection *connection, const struct xy_peer *s
 		}
 	}
 	full = may_drop && is_full(connection);
-	if (!full && !(overflow && drops_find(&overflow->drops, sender->endpoint)))
+	if (!full && !(overflow && xy_drops_find(&overflow->drops, sender->endpoint)))
 		return true;
 	if (!overflow_of(connection)) {
 		arrival_lost(connection, chain, *frames, policy);
@@ -452,13 +316,11 @@ bool xy_overflow_admit(struct xy_connection *connection, const struct xy_peer *s
 			  xy_pipe_length(connection->data) + chain->length - XY_BUFFER_PAUSE, NULL);
 		full = is_full(connection);
 	}
-	if (full || drops_find(&connection->overflow->drops, sender->endpoint))
-		arrival_drop(connection, chain, frames, policy, full);
-	if (full && policy == XY_DELIVER_DISCONNECT) {
-		xy_count(connection->worker->core, XY_COUNT_SLOW_CONSUMERS, 1);
-		xy_connection_fail(connection, XY_E_SLOW_CONSUMER, NULL,
-				   "buffer full, and a subscription says disconnect");
-	}
+	if (full || xy_drops_find(&connection->overflow->drops, sender->endpoint))
+		arrival_drop(connection, sender->endpoint, chain, frames, policy, full);
+	if (full && policy == XY_DELIVER_DISCONNECT)
+		xy_overflow_disconnect(connection,
+				       "buffer full, and a subscription says disconnect");
 	return chain->length > 0;
 }
 
@@ -493,14 +355,4 @@ void xy_overflow_free(struct xy_connection *connection)
 	free(overflow->drops.list);
 	free(overflow->held.list);
 	free(overflow);
-}
-
-uint64_t xy_overflow_frames(const struct xy_connection *connection)
-{
-	const struct xy_dropping *overflow = connection->overflow;
-	uint64_t frames = atomic_load_explicit(&connection->peer->unposted, memory_order_relaxed);
-
-	for (unsigned p = 0; overflow && p < XY_POLICIES; p++)
-		frames += overflow->frames[p];
-	return frames;
 }

@@ -25,6 +25,14 @@ struct xy_worker;
 struct xy_connection;
 struct xy_request;
 
+#define XY_POLICIES 4 /* of subscriptions: enum xy_overflow */
+
+/* What policies dropped for one receiver, by which. */
+struct xy_dropped {
+	_Atomic(uint64_t) frames[XY_POLICIES], messages[XY_POLICIES];
+	_Atomic(uint64_t) last_ms; /* of the last drop; 0 = none */
+};
+
 struct xy_peer {
 	/* Set before attach. */
 	uint64_t endpoint;
@@ -48,8 +56,8 @@ struct xy_peer {
 	_Atomic(uint64_t) given;
 	_Atomic(uint64_t)
 		unread; /* by the worker, of one without a lane that acks: bytes sent, not acked */
-	_Atomic(uint64_t) unposted; /* frames that others dropped instead of posting them; … */
-	_Atomic(bool) missed;       /* … of these some for a subscription that says disconnect */
+	struct xy_dropped dropped;  /* by any worker */
+	_Atomic(bool) missed;       /* by any: something under `disconnect`; it is told to close */
 	_Atomic(uint64_t) waiting;  /* workers (bits) with publishers that wait for room here */
 	_Atomic(uint32_t) stall_ms; /* by the router: the longest of its subscriptions' */
 	_Atomic(uint32_t) bindings; /* posted by the router, not yet in the control pipe: DATA waits

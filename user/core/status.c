@@ -55,17 +55,27 @@ static json_t *kernel_of(const struct xy_session *session)
 			 (json_int_t)xy_session_outstanding(session), "reasons", reasons);
 }
 
-static json_t *dropped_of(const struct xy_connection *connection)
+/* In all. */
+static uint64_t dropped_frames(const struct xy_peer *peer)
+{
+	uint64_t frames = 0;
+
+	for (unsigned p = 0; p < XY_POLICIES; p++)
+		frames += peer->dropped.frames[p];
+	return frames;
+}
+
+static json_t *dropped_of(const struct xy_peer *peer)
 {
 	json_t *json = json_object();
 
-	for (unsigned p = 0; connection->overflow && p < XY_POLICIES; p++)
-		if (connection->overflow->frames[p])
+	for (unsigned p = 0; p < XY_POLICIES; p++)
+		if (peer->dropped.frames[p])
 			json_object_set_new(json, xy_overflow_text((enum xy_overflow)p),
 					    json_pack("{s:I, s:I}", "messages",
-						      (json_int_t)connection->overflow->messages[p],
+						      (json_int_t)peer->dropped.messages[p],
 						      "frames",
-						      (json_int_t)connection->overflow->frames[p]));
+						      (json_int_t)peer->dropped.frames[p]));
 	return json;
 }
 
@@ -74,17 +84,17 @@ static json_t *dropped_of(const struct xy_connection *connection)
 static json_t *slow_of(const struct xy_connection *connection)
 {
 	const struct xy_peer *peer = connection->peer;
-	const struct xy_dropping *overflow = connection->overflow;
+	uint64_t dropped_ms = atomic_load(&peer->dropped.last_ms);
 	bool waited_for = atomic_load(&peer->waiting) != 0;
-	bool dropping = overflow && overflow->dropped_ms &&
-			xy_loop_now_ms(connection->worker->loop) - overflow->dropped_ms < SLOW_MS;
+	bool dropping =
+		dropped_ms && xy_loop_now_ms(connection->worker->loop) < dropped_ms + SLOW_MS;
 
 	if (!waited_for && !dropping && !xy_peer_crowded(peer))
 		return NULL;
 	return json_pack("{s:o, s:s, s:I, s:I, s:b, s:o}", "endpoint", hex(peer->endpoint), "name",
 			 peer->name, "held", (json_int_t)atomic_load(&peer->pending), "outstanding",
 			 (json_int_t)xy_peer_outstanding(peer), "waited_for", waited_for, "dropped",
-			 dropped_of(connection));
+			 dropped_of(peer));
 }
 
 static json_t *connection_of(const struct xy_connection *connection)
@@ -103,14 +113,13 @@ static json_t *connection_of(const struct xy_connection *connection)
 		(json_int_t)xy_pipe_length(connection->data) +
 			(json_int_t)xy_pipe_length(connection->control),
 		"memory", (json_int_t)connection->cost.bytes, "dropped",
-		(json_int_t)xy_overflow_frames(connection), "waiting",
-		!xy_list_empty(&connection->braked), "subscriptions",
-		(int)connection->subscriptions, "topics", (int)connection->topics);
+		(json_int_t)dropped_frames(peer), "waiting", !xy_list_empty(&connection->braked),
+		"subscriptions", (int)connection->subscriptions, "topics", (int)connection->topics);
 
 	if (!json)
 		return NULL;
 	json_object_set_new(json, "loop", json_string(connection->worker->name));
-	json_object_set_new(json, "dropped_by", dropped_of(connection));
+	json_object_set_new(json, "dropped_by", dropped_of(peer));
 	json_object_set_new(json, "slot",
 			    connection->lane ? json_integer(peer->slot.slot) : json_null());
 	json_object_set_new(json, "kernel",

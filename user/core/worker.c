@@ -161,12 +161,6 @@ int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_w
 	worker->pool = xy_pool_new(&pool);
 	if (!worker->pool)
 		goto err_free;
-	error = xy_pipe_new(&(struct xy_pipe_options){.size = sizeof(struct xy_pipe_options),
-						      .pool = worker->pool,
-						      .never_pause = true},
-			    &worker->sieve);
-	if (error)
-		goto err_free;
 	error = xy_deliveries_init(&worker->deliveries, core->max_connections);
 	if (error)
 		goto err_free;
@@ -187,7 +181,6 @@ void xy_worker_free(struct xy_worker *worker)
 		return;
 	xy_loop_free(worker->loop);
 	xy_deliveries_free(&worker->deliveries);
-	xy_pipe_free(worker->sieve);
 	xy_pool_free(worker->pool);
 	free(worker);
 }

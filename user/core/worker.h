@@ -30,7 +30,6 @@ struct xy_worker {
 	_Atomic(uint32_t) asked; /* requests at the router and answers under way */
 
 	struct xy_pool *pool;
-	struct xy_pipe *sieve;      /* empty; to look at chains; overflow.c */
 	struct xy_list connections; /* struct xy_connection.of_worker */
 	struct xy_list dirty;       /* struct xy_connection.dirty: something to send this turn */
 	struct xy_list braked;      /* struct xy_connection.braked: waiting for room of receivers */

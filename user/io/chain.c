@@ -24,7 +24,7 @@ void xy_chain_clear(struct xy_chain *chain, struct xy_pool *pool)
 
 int xy_chain_prepare(struct xy_chain *chain, uint32_t more)
 {
-	uint32_t need = chain->count + more;
+	uint32_t used = chain->first + chain->count, need = used + more;
 	uint32_t capacity = chain->heap ? chain->capacity : XY_CHAIN_INLINE;
 	struct xy_slice *heap;
 
@@ -35,7 +35,7 @@ int xy_chain_prepare(struct xy_chain *chain, uint32_t more)
 	if (!heap)
 		return -ENOMEM;
 	if (!chain->heap)
-		memcpy(heap, chain->inlined, chain->count * sizeof(*heap));
+		memcpy(heap, chain->inlined, used * sizeof(*heap));
 	chain->heap = heap;
 	chain->capacity = capacity;
 	return 0;
@@ -67,4 +67,40 @@ int xy_chain_share(const struct xy_chain *from, struct xy_chain *to)
 	for (uint32_t i = 0; i < from->count; i++)
 		xy_chain_add(to, slice[i].segment, slice[i].offset, slice[i].length);
 	return 0;
+}
+
+int xy_chain_peek(const struct xy_chain *chain, void *to, size_t length)
+{
+	const struct xy_slice *slice = xy_chain_slices_const(chain);
+	uint8_t *out = to;
+
+	if (length > chain->length)
+		return -ENODATA;
+	for (; length > 0; slice++) {
+		size_t part = xy_min(length, (size_t)slice->length);
+
+		memcpy(out, slice->segment->data + slice->offset, part);
+		out += part;
+		length -= part;
+	}
+	return 0;
+}
+
+void xy_chain_advance(struct xy_chain *chain, size_t length, struct xy_pool *pool)
+{
+	struct xy_slice *slice = xy_chain_slices(chain);
+
+	if (length >= chain->length) {
+		xy_chain_clear(chain, pool);
+		return;
+	}
+	chain->length -= length;
+	for (; length >= slice->length; slice++) {
+		length -= slice->length;
+		xy_segment_release(slice->segment, pool);
+		chain->first++;
+		chain->count--;
+	}
+	slice->offset += (uint32_t)length;
+	slice->length -= (uint32_t)length;
 }

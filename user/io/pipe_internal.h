@@ -109,12 +109,12 @@ void xy_link_release(struct xy_pool *pool, struct xy_link *link);
 
 static inline struct xy_slice *xy_chain_slices(struct xy_chain *chain)
 {
-	return chain->heap ? chain->heap : chain->inlined;
+	return (chain->heap ? chain->heap : chain->inlined) + chain->first;
 }
 
 static inline const struct xy_slice *xy_chain_slices_const(const struct xy_chain *chain)
 {
-	return chain->heap ? chain->heap : chain->inlined;
+	return (chain->heap ? chain->heap : chain->inlined) + chain->first;
 }
 
 /* Makes room for `more` slices. 0 or -ENOMEM. */

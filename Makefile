@@ -136,7 +136,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_COMMON) $(ARCHIVES)
 $(BUILD)/tests/unit/test_pool_memory: private LDFLAGS_ALL += -Wl,--wrap=mmap
 # This one is there between two steps of the product.
 $(BUILD)/tests/unit/test_worker: private LDFLAGS_ALL += \
-	-Wl,--wrap=xy_cursor_share,--wrap=xy_pool_trim,--wrap=xy_connection_abort
+	-Wl,--wrap=xy_pipe_append,--wrap=xy_pool_trim,--wrap=xy_connection_abort
 $(BUILD)/tests/e2e/test_lines: | $(BUILD)/examples/lines
 
 # Loaded into the proxy by a test: allocations that fail.

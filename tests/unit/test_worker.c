@@ -28,18 +28,18 @@ static struct xy_connection *connection; /* the receiver's */
 
 /* ---- where the test stands in between -------------------------------------------------------- */
 
-static bool without_memory; /* references cannot be shared */
+static bool without_memory; /* nothing can be put into a pipe by reference */
 static uint64_t late_bytes; /* land in the lane after the look at what it has not read */
 
-int __real_xy_cursor_share(const struct xy_cursor *cursor, size_t length, struct xy_chain *chain);
-int __wrap_xy_cursor_share(const struct xy_cursor *cursor, size_t length, struct xy_chain *chain);
+int __real_xy_pipe_append(struct xy_pipe *pipe, struct xy_chain *chain);
+int __wrap_xy_pipe_append(struct xy_pipe *pipe, struct xy_chain *chain);
 void __real_xy_pool_trim(struct xy_pool *pool, uint32_t keep);
 void __wrap_xy_pool_trim(struct xy_pool *pool, uint32_t keep);
 void __wrap_xy_connection_abort(struct xy_connection *gone, const char *why);
 
-int __wrap_xy_cursor_share(const struct xy_cursor *cursor, size_t length, struct xy_chain *chain)
+int __wrap_xy_pipe_append(struct xy_pipe *pipe, struct xy_chain *chain)
 {
-	return without_memory ? -ENOMEM : __real_xy_cursor_share(cursor, length, chain);
+	return without_memory ? -ENOMEM : __real_xy_pipe_append(pipe, chain);
 }
 
 /* The last thing before the most costly ones are closed. */
@@ -109,9 +109,9 @@ static uint64_t counted(enum xy_counter counter)
 	return atomic_load(&core.counter[counter]);
 }
 
-/* ---- memory that fails while a policy looks ------------------------------------------------- */
+/* ---- memory that fails when something arrives ------------------------------------------------ */
 
-/* One frame of SOURCE comes for the receiver. Returns what is left of it. */
+/* One frame of SOURCE comes for the receiver. Returns the bytes that are held then. */
 static size_t arrive(uint16_t fragment, uint16_t fragments, enum xy_delivery_policy policy)
 {
 	static const uint8_t payload[1000];
@@ -124,20 +124,18 @@ static size_t arrive(uint16_t fragment, uint16_t fragments, enum xy_delivery_pol
 	struct xy_chain chain = {0};
 	struct xy_cursor cursor;
 	struct xy_view view;
-	uint32_t frames = 1;
-	size_t left;
 
 	xy_frame_compose(&header, payload, sizeof(payload), frame);
 	assert_int_equal(xy_pipe_write(connection->in, frame, sizeof(frame)), 0);
 	xy_pipe_flush(connection->in);
 	assert_int_equal(xy_pipe_read(connection->in, &view), 0);
 	cursor = xy_view_cursor(&view);
-	assert_int_equal(__real_xy_cursor_share(&cursor, view.length, &chain), 0);
+	assert_int_equal(xy_cursor_share(&cursor, view.length, &chain), 0);
 	xy_pipe_advance(connection->in, view.length, view.length);
 	atomic_fetch_add(&receiver->pending, chain.length);
-	left = xy_overflow_admit(connection, sender, &chain, &frames, policy) ? chain.length : 0;
-	xy_chain_clear(&chain, worker->pool);
-	return left;
+	xy_outbound_deliver(connection, sender, &chain, 1, policy);
+	assert_int_equal(chain.length, 0);
+	return xy_pipe_length(connection->data);
 }
 
 /* The first fragment of a message is dropped, because the buffer is full; then there is room. */
@@ -149,10 +147,21 @@ static void begin_to_drop(void)
 	assert_int_equal(xy_pipe_write(connection->data, bytes, sizeof(bytes)), 0);
 	xy_pipe_flush(connection->data);
 	connection->writing = true;
-	assert_int_equal(arrive(0, 2, XY_DELIVER_DROP_NEWEST), 0);
+	assert_int_equal(arrive(0, 2, XY_DELIVER_DROP_NEWEST), sizeof(bytes));
 	assert_int_equal(counted(XY_COUNT_OVERFLOW), 1);
 	assert_int_equal(xy_pipe_read(connection->data, &view), 0);
 	xy_pipe_advance(connection->data, view.length, view.length);
+}
+
+static void dropping_takes_no_memory(void **state)
+{
+	(void)state;
+	begin_to_drop();
+	without_memory = true;
+	assert_int_equal(arrive(1, 2, XY_DELIVER_DROP_NEWEST), 0);
+	assert_int_equal(counted(XY_COUNT_OVERFLOW), 2);
+	assert_int_equal(counted(XY_COUNT_NO_MEMORY), 0);
+	assert_int_equal(atomic_load(&receiver->pending), 0);
 }
 
 static void what_may_be_dropped_is_lost_and_counted(void **state)
@@ -168,14 +177,20 @@ static void what_may_be_dropped_is_lost_and_counted(void **state)
 
 static void a_stream_that_may_lose_nothing_ends(void **state)
 {
+	static const enum xy_delivery_policy policies[] = {XY_DELIVER_BLOCK, XY_DELIVER_DISCONNECT,
+							   XY_DELIVER_DIRECT};
+
 	(void)state;
 	begin_to_drop();
 	without_memory = true;
-	assert_int_equal(arrive(0, 0, XY_DELIVER_BLOCK), 0);
-	assert_int_equal(counted(XY_COUNT_NO_MEMORY), 1);
-	assert_int_equal(atomic_load(&receiver->pending), 0);
-	assert_true(connection->broken);
-	assert_false(xy_list_empty(&connection->dirty));
+	for (unsigned p = 0; p < 3; p++) {
+		connection->broken = false;
+		assert_int_equal(arrive(0, 0, policies[p]), 0);
+		assert_int_equal(counted(XY_COUNT_NO_MEMORY), p + 1);
+		assert_int_equal(atomic_load(&receiver->pending), 0);
+		assert_true(connection->broken);
+		assert_false(xy_list_empty(&connection->dirty));
+	}
 }
 
 static void with_memory_it_arrives(void **state)
@@ -209,6 +224,7 @@ int main(void)
 {
 #define test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		test(dropping_takes_no_memory),
 		test(what_may_be_dropped_is_lost_and_counted),
 		test(a_stream_that_may_lose_nothing_ends),
 		test(with_memory_it_arrives),

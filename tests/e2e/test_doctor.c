@@ -396,6 +396,20 @@ static void test_a_signal_leaves_nothing_behind(void **state)
 	}
 }
 
+static void in_a_network_that_is_down(void)
+{
+	prepared(unshare(CLONE_NEWNET) == 0);
+}
+
+static void test_the_network_of_the_caller_is_not_used(void **state)
+{
+	(void)state;
+	examine(in_a_network_that_is_down, NULL);
+	found("redirect", "ok", "");
+	found("namespaces", "ok", "");
+	lanes("yes", OK);
+}
+
 /* ---- rights ---------------------------------------------------------------------------------- */
 
 static void test_rights_that_are_missing_are_named(void **state)
@@ -523,6 +537,9 @@ static void test_a_broken_kernel_is_found_out(void **state)
 		{"foreign", "foreign", "no", "not refused", NULL, "no"},
 		{"namespaces", "namespaces", "untried", "No space", NULL, "yes"},
 		{"flip=50000", "memory", "no", "not what was sent", NULL, "no"},
+		{"crash", "redirect", "no", "did not come to its end", NULL, "no"},
+		{"crash", "order", "untried", "a probe above", NULL, "no"},
+		{"place", "cgroup", "untried", "", NULL, "unknown"},
 		{"memlock", "memlock", "degraded", "2048 of 4096 lanes", with_some_memlock, "yes"},
 		{"memlock", "memlock", "no", "RLIMIT_MEMLOCK", with_little_memlock, "no"},
 	};
@@ -561,10 +578,11 @@ static void test_a_kernel_with_known_bugs_is_warned_of(void **state)
 
 		if (!fault_begin("XY_KERNEL_UNAME", cases[i].uname))
 			return;
-		examine(NULL, NULL);
+		/* The first one all the way: it warns, and changes nothing. */
+		examine(i > 0 ? bpf_refused : NULL, NULL);
 		fault_end();
-		/* It warns, and changes nothing. */
-		lanes("yes", OK);
+		if (i == 0)
+			lanes("yes", OK);
 		warnings = json_object_get(report, "warnings");
 		assert_int_equal(json_array_size(warnings), cases[i].warning != NULL);
 		if (cases[i].warning != NULL)
@@ -599,6 +617,11 @@ static void test_serve_without_working_lanes_refuses_or_goes_on_without(void **s
 	SAYS("option=--kernel-path", "self-test of redirect", "xylem doctor");
 	works(LISTENING("--cgroup", sandbox_cgroup()));
 	SAYS("event=kernel-path active=no", "self-test of redirect", "xylem doctor");
+	fault_end();
+	/* Killed by somebody: that says nothing of the kernel. */
+	fault_begin("XY_KERNEL_FAULT", "place");
+	works(LISTENING("--cgroup", sandbox_cgroup()));
+	SAYS("event=kernel-path active=yes", "untested=\"population: ");
 }
 
 static void test_serve_without_a_kernel_path_never_asks_for_bpf(void **state)
@@ -616,6 +639,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_all_is_well_here, teardown),
 		cmocka_unit_test_teardown(test_the_table_says_what_the_json_says, teardown),
 		cmocka_unit_test_teardown(test_a_signal_leaves_nothing_behind, teardown),
+		cmocka_unit_test_teardown(test_the_network_of_the_caller_is_not_used, teardown),
 		cmocka_unit_test_teardown(test_rights_that_are_missing_are_named, teardown),
 		cmocka_unit_test_teardown(test_without_a_place_of_its_own_it_says_so, teardown),
 		cmocka_unit_test_teardown(test_without_cgroup_v2_there_are_no_lanes, teardown),

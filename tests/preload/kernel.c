@@ -11,6 +11,7 @@
  *   gone          sockets are not closed
  *   foreign       a second program on a socket is not refused
  *   namespaces    a second network namespace cannot be made
+ *   place, crash  the process is killed when it moves to a place of its own, or as it receives
  *   flip=N        of what is received in pieces of N bytes, the last is another
  *
  * $XY_KERNEL_UNAME is what uname tells, "RELEASE|VERSION".
@@ -19,6 +20,7 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +36,7 @@
 #include <unistd.h>
 
 #include <xylem/maps.h>
+#include <xylem/wire.h>
 
 #define FAULT_VARIABLE "XY_KERNEL_FAULT"
 #define UNAME_VARIABLE "XY_KERNEL_UNAME"
@@ -156,6 +159,8 @@ int unshare(int flags)
 {
 	static int networks;
 
+	if (fault_is("place"))
+		raise(SIGKILL);
 	if (flags & CLONE_NEWNET && fault_is("namespaces") && ++networks == 2)
 		return refuse(ENOSPC);
 	return (int)real_syscall(SYS_unshare, flags, 0, 0, 0, 0, 0);
@@ -175,6 +180,8 @@ ssize_t recv(int fd, void *buffer, size_t size, int flags)
 	ssize_t got = real_syscall(SYS_recvfrom, fd, (long)buffer, (long)size, flags, 0, 0);
 	const char *fault = getenv(FAULT_VARIABLE);
 
+	if (size == XY_FRAME_MAX && fault_is("crash"))
+		abort();
 	if (fault != NULL && strncmp(fault, "flip=", 5) == 0 && got > 0 &&
 	    size == strtoul(fault + 5, NULL, 10))
 		((unsigned char *)buffer)[got - 1] ^= 1;

@@ -151,18 +151,23 @@ bool xy_ward_pair(struct xy_ward *ward, struct xy_finding *finding)
 
 /* ---- the child ------------------------------------------------------------------------------- */
 
-static void probe_run(struct xy_ward *ward, const struct xy_probe *probe)
+static struct xy_finding *finding_add(struct xy_ward *ward, const struct xy_probe *probe)
 {
-	struct xy_finding *finding = &ward->finding[ward->findings];
+	struct xy_finding *finding = &ward->finding[ward->findings++];
 
 	*finding = (struct xy_finding){.name = probe->name, .needed = probe->needed};
+	return finding;
+}
+
+static void probe_run(struct xy_ward *ward, const struct xy_probe *probe)
+{
+	struct xy_finding *finding = finding_add(ward, probe);
+
 	xy_found_no(finding, "it did not come to its end");
-	ward->findings++;
+	snprintf(finding->remedy, sizeof(finding->remedy), "%s", probe->remedy);
 	probe->run(ward, finding);
 	if (finding->verdict == XY_VERDICT_OK)
 		finding->remedy[0] = '\0';
-	else if (!finding->remedy[0])
-		snprintf(finding->remedy, sizeof(finding->remedy), "%s", probe->remedy);
 	if (finding->verdict == XY_VERDICT_NO)
 		pair_close(ward);
 }
@@ -212,14 +217,27 @@ void xy_ward_free(struct xy_ward *ward)
 	munmap(ward, sizeof(*ward));
 }
 
+/* Its end shows as the end of a pipe: nothing else waits for a child with a bound. */
+static void child_await(pid_t pid, int pipe, int timeout_ms)
+{
+	struct pollfd ended = {.fd = pipe, .events = POLLIN};
+	int status, ready;
+
+	do
+		ready = poll(&ended, 1, timeout_ms);
+	while (ready < 0 && errno == EINTR);
+	if (ready == 0)
+		kill(pid, SIGKILL);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+}
+
 int xy_ward_run(struct xy_ward *ward, const struct xy_probe *const *probes, bool stop_at_no,
 		int timeout_ms)
 {
-	struct pollfd ended = {.events = POLLIN};
-	int ends[2], status, error;
+	int ends[2], error;
 	pid_t pid;
 
-	/* Its end shows as the end of this pipe: nothing else waits for a child with a bound. */
 	if (pipe2(ends, O_CLOEXEC))
 		return -errno;
 	pid = fork();
@@ -230,17 +248,11 @@ int xy_ward_run(struct xy_ward *ward, const struct xy_probe *const *probes, bool
 	}
 	error = pid < 0 ? -errno : 0;
 	close(ends[1]);
-	if (!error) {
-		ended.fd = ends[0];
-		do
-			error = poll(&ended, 1, timeout_ms);
-		while (error < 0 && errno == EINTR);
-		if (error == 0)
-			kill(pid, SIGKILL);
-		error = 0;
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
-	}
+	if (!error)
+		child_await(pid, ends[0], timeout_ms);
 	close(ends[0]);
+	/* Those that it did not come to. */
+	for (probes += ward->findings; !error && *probes; probes++)
+		xy_found_blocked(finding_add(ward, *probes));
 	return error;
 }

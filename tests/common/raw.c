@@ -129,6 +129,16 @@ struct raw *raw_open(const struct proxy *proxy)
 	return raw;
 }
 
+struct raw *raw_open_unix(const struct proxy *proxy)
+{
+	struct raw *raw = raw_connect_unix(proxy);
+
+	raw_hello(raw, RAW_HELLO);
+	raw_sync(raw);
+	assert_false(raw->lane);
+	return raw;
+}
+
 /* ---- bindings -------------------------------------------------------------------------------- */
 
 static struct raw_binding *binding_find(struct raw *raw, uint64_t topic)

@@ -66,6 +66,8 @@ void raw_hello(struct raw *raw, const char *json);
 void raw_sync(struct raw *raw);
 /* TCP, HELLO, SYNC; on a lane if and only if the kernel path is on. */
 struct raw *raw_open(const struct proxy *proxy);
+/* The UNIX listener, HELLO, SYNC: never a lane. */
+struct raw *raw_open_unix(const struct proxy *proxy);
 
 /* ---- out ------------------------------------------------------------------------------------- */
 

@@ -252,22 +252,33 @@ static inline void steady_start(struct proxy *proxy)
 	steady.running = true;
 }
 
-/* Ends all threads at once; for a test that has failed. */
-static inline void steady_abandon(void)
+static inline void steady_publishers_end(void)
 {
-	if (!steady.running)
-		return;
-	steady.running = false;
-	atomic_store(&steady.end, true);
 	atomic_store(&steady.end_publishing, true);
 	for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
 		pthread_join(steady.publisher[p].thread, NULL);
+}
+
+static inline void steady_subscribers_end(void)
+{
+	atomic_store(&steady.end, true);
 	for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++)
 		pthread_join(steady.subscriber[s].thread, NULL);
 	for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
 		xy_client_close(steady.publisher[p].client);
 	for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++)
 		xy_client_close(steady.subscriber[s].client);
+	steady.running = false;
+}
+
+/* Ends all threads at once; for a test that has failed. */
+static inline void steady_abandon(void)
+{
+	if (!steady.running)
+		return;
+	atomic_store(&steady.end, true); /* also of a publisher that waits */
+	steady_publishers_end();
+	steady_subscribers_end();
 }
 
 /* The publishers end; each subscriber gets the last message of each. Returns how many were lost by
@@ -276,9 +287,7 @@ static inline uint64_t steady_finish(void)
 {
 	uint64_t deadline = test_now_ms() + 3 * TEST_TIMEOUT_MS, most = 0;
 
-	atomic_store(&steady.end_publishing, true);
-	for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
-		pthread_join(steady.publisher[p].thread, NULL);
+	steady_publishers_end();
 	for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++) {
 		uint64_t lost = 0;
 
@@ -297,38 +306,31 @@ static inline uint64_t steady_finish(void)
 		}
 		most = lost > most ? lost : most;
 	}
-	atomic_store(&steady.end, true);
-	for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++)
-		pthread_join(steady.subscriber[s].thread, NULL);
-	for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
-		xy_client_close(steady.publisher[p].client);
-	for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++)
-		xy_client_close(steady.subscriber[s].client);
-	steady.running = false;
+	steady_subscribers_end();
 	steady_check();
 	return most;
 }
 
+/* Of all of them. */
+#define STEADY_SUM(field)                                                \
+	({                                                               \
+		uint64_t sum = 0;                                        \
+                                                                         \
+		for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)         \
+			sum += atomic_load(&steady.publisher[p].field);  \
+		for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++)        \
+			sum += atomic_load(&steady.subscriber[s].field); \
+		sum;                                                     \
+	})
+
 static inline uint64_t steady_errors(void)
 {
-	uint64_t errors = 0;
-
-	for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
-		errors += atomic_load(&steady.publisher[p].errors);
-	for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++)
-		errors += atomic_load(&steady.subscriber[s].errors);
-	return errors;
+	return STEADY_SUM(errors);
 }
 
 static inline uint64_t steady_reconnects(void)
 {
-	uint64_t reconnects = 0;
-
-	for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
-		reconnects += atomic_load(&steady.publisher[p].reconnects);
-	for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++)
-		reconnects += atomic_load(&steady.subscriber[s].reconnects);
-	return reconnects;
+	return STEADY_SUM(reconnects);
 }
 
 #endif

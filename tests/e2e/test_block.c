@@ -30,15 +30,6 @@ static struct raw *slow_open(const struct proxy *proxy, const char *subject, uns
 	return raw;
 }
 
-static struct raw *unix_open(const struct proxy *proxy)
-{
-	struct raw *raw = raw_connect_unix(proxy);
-
-	raw_hello(raw, RAW_HELLO);
-	raw_sync(raw);
-	return raw;
-}
-
 /* Or it would be closed for its silence on a slow machine; it reads nothing, and so is no progress.
  */
 static void sign_of_life(struct raw *raw)
@@ -170,7 +161,7 @@ static void slow_but_moving(const struct proxy *proxy, struct raw *publisher)
 static void test_nothing_is_lost_while_the_subscriber_makes_progress(void **state)
 {
 	slow_but_moving(*state, raw_open(*state));
-	slow_but_moving(*state, unix_open(*state));
+	slow_but_moving(*state, raw_open_unix(*state));
 }
 
 static void end_of_stream(struct raw *raw)
@@ -219,7 +210,7 @@ static void stalled(const struct proxy *proxy, struct raw *publisher)
 static void test_one_that_makes_no_progress_for_stall_ms_is_closed(void **state)
 {
 	stalled(*state, raw_open(*state));
-	stalled(*state, unix_open(*state));
+	stalled(*state, raw_open_unix(*state));
 }
 
 /* What another of its subscriptions drops is no progress of the subscriber. */
@@ -232,8 +223,8 @@ static void test_drops_are_no_progress(void **state)
 	bool connected = true;
 
 	raw_subscribe(receiver, "{\"subject\":\"drop.and.block\",\"overflow\":\"drop-newest\"}");
-	feed_open(&blocked, unix_open(*state), "block.and.drop");
-	feed_open(&dropped, unix_open(*state), "drop.and.block");
+	feed_open(&blocked, raw_open_unix(*state), "block.and.drop");
+	feed_open(&dropped, raw_open_unix(*state), "drop.and.block");
 	while (connected) {
 		json_t *status = status_take(*state);
 
@@ -279,7 +270,7 @@ static void others_go_on(const struct proxy *proxy, struct raw *publisher)
 static void test_publishers_that_do_not_feed_the_slow_one_never_wait(void **state)
 {
 	others_go_on(*state, raw_open(*state));
-	others_go_on(*state, unix_open(*state));
+	others_go_on(*state, raw_open_unix(*state));
 }
 
 static void blocked_receives(const struct proxy *proxy, struct raw *publisher)
@@ -319,7 +310,7 @@ static void blocked_receives(const struct proxy *proxy, struct raw *publisher)
 static void test_what_a_waiting_publisher_receives_goes_on(void **state)
 {
 	blocked_receives(*state, raw_open(*state));
-	blocked_receives(*state, unix_open(*state));
+	blocked_receives(*state, raw_open_unix(*state));
 }
 
 /* ---- the library ----------------------------------------------------------------------------- */

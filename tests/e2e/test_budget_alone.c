@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/footprint.h"
 #include "common/proxy.h"
 #include "common/raw.h"
 #include "common/sandbox.h"
@@ -51,22 +52,6 @@ static bool pressed(const struct proxy *proxy)
 	return is;
 }
 
-/* Anonymous memory of the proxy. */
-static uint64_t resident(const struct proxy *proxy)
-{
-	unsigned long long kib = 0;
-	char path[64], line[128];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", proxy_pid(proxy));
-	file = fopen(path, "re");
-	assert_non_null(file);
-	while (fgets(line, sizeof(line), file) != NULL && sscanf(line, "RssAnon: %llu", &kib) != 1)
-		;
-	fclose(file);
-	return kib << 10;
-}
-
 /* Of all TCP sockets of the machine. */
 static uint64_t tcp_memory(void)
 {
@@ -90,12 +75,13 @@ struct watch {
 
 static struct watch watch_begin(const struct proxy *proxy)
 {
-	return (struct watch){.proxy = proxy, .resident = resident(proxy), .tcp = tcp_memory()};
+	return (struct watch){
+		.proxy = proxy, .resident = footprint_memory(proxy), .tcp = tcp_memory()};
 }
 
 static void watch_look(struct watch *watch)
 {
-	uint64_t now = resident(watch->proxy);
+	uint64_t now = footprint_memory(watch->proxy);
 
 	now -= now < watch->resident ? now : watch->resident;
 	if (now > watch->resident_most)

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <jansson.h>
-
+#include "common/footprint.h"
 #include "common/proxy.h"
 #include "common/raw.h"
+#include "common/status.h"
 
 #define PAIRS    48
 #define MESSAGES 24
@@ -27,20 +27,10 @@ static uint64_t topic[PAIRS];
 
 static uint64_t pool_bytes(const struct proxy *proxy, size_t *ret_loops)
 {
-	char command[512];
-	json_t *status, *loop;
-	uint64_t bytes;
+	json_t *status = status_take(proxy), *loop;
+	uint64_t bytes = status_number(status, "pool_bytes");
 	size_t i;
-	FILE *pipe;
 
-	snprintf(command, sizeof(command), "'%s' status --json --instance %s", proxy_binary(),
-		 proxy_instance(proxy));
-	pipe = popen(command, "re");
-	assert_non_null(pipe);
-	status = json_loadf(pipe, 0, NULL);
-	pclose(pipe);
-	assert_non_null(status);
-	bytes = (uint64_t)json_integer_value(json_object_get(status, "pool_bytes"));
 	*ret_loops = 0;
 	json_array_foreach(json_object_get(status, "loops"), i, loop) *ret_loops +=
 		json_object_get(loop, "cached_segments") != NULL;
@@ -55,23 +45,6 @@ static uint64_t pool_bytes(const struct proxy *proxy, size_t *ret_loops)
 #define RESIDENT_TELLS true
 #endif
 
-/* Anonymous memory of the proxy that is in use: pages of files come and go by themselves. */
-static uint64_t resident_bytes(const struct proxy *proxy)
-{
-	unsigned long long kib = 0;
-	char path[64], line[128];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", proxy_pid(proxy));
-	file = fopen(path, "re");
-	assert_non_null(file);
-	while (fgets(line, sizeof(line), file) != NULL && sscanf(line, "RssAnon: %llu", &kib) != 1)
-		;
-	fclose(file);
-	assert_true(kib > 0);
-	return kib << 10;
-}
-
 static void pairs_open(struct proxy *proxy)
 {
 	for (unsigned i = 0; i < PAIRS; i++) {
@@ -81,8 +54,7 @@ static void pairs_open(struct proxy *proxy)
 		/* Nobody is closed for being slow, however long this machine takes. */
 		snprintf(json, sizeof(json), "{\"subject\":\"%s\",\"stall_ms\":60000}", subject);
 		/* Without a lane, so that a backlog is in the proxy and not in the kernel. */
-		subscriber[i] = raw_connect_unix(proxy);
-		raw_hello(subscriber[i], RAW_HELLO);
+		subscriber[i] = raw_open_unix(proxy);
 		raw_subscribe(subscriber[i], json);
 		publisher[i] = raw_open(proxy);
 		topic[i] = raw_declare(publisher[i], subject);
@@ -128,7 +100,7 @@ static void test_memory_of_a_burst_goes_back(void **state)
 	/* Whatever a connection needs at its first message is part of the base. */
 	pairs_publish(1);
 	pairs_read(1);
-	base = resident_bytes(proxy);
+	base = footprint_memory(proxy);
 
 	pairs_publish(MESSAGES);
 	deadline = test_now_ms() + TEST_TIMEOUT_MS;
@@ -136,17 +108,17 @@ static void test_memory_of_a_burst_goes_back(void **state)
 		if (test_now_ms() > deadline)
 			fail_msg("the burst is not in the proxy's pipes");
 	}
-	assert_true(resident_bytes(proxy) >= base + HELD - KEPT(loops));
+	assert_true(footprint_memory(proxy) >= base + HELD - KEPT(loops));
 
 	pairs_read(MESSAGES);
 	deadline = test_now_ms() + TEST_TIMEOUT_MS;
 	while ((pools = pool_bytes(proxy, &loops)) > KEPT(loops) ||
-	       ((resident = resident_bytes(proxy)) > base + KEPT(loops) + GROWN &&
+	       ((resident = footprint_memory(proxy)) > base + KEPT(loops) + GROWN &&
 		RESIDENT_TELLS)) {
 		if (test_now_ms() > deadline)
 			fail_msg("%llu KiB in pools, %llu KiB resident, %llu before the burst",
 				 (unsigned long long)pools >> 10,
-				 (unsigned long long)resident_bytes(proxy) >> 10,
+				 (unsigned long long)footprint_memory(proxy) >> 10,
 				 (unsigned long long)base >> 10);
 	}
 	print_message("resident: %llu KiB before the burst, %llu after\n",

@@ -6,7 +6,6 @@
  * many deliveries are checked.
  */
 #include <errno.h>
-#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/proxy.h"
+#include "common/status.h"
 #include "e2e/churn_check.h"
 
 #define MESSAGES   1000000
@@ -538,26 +538,6 @@ static void actors_release(void)
 	proxy_signal(proxy, SIGKILL);
 }
 
-static uint64_t flows_installed(void)
-{
-	char command[512];
-	json_t *status;
-	uint64_t flows;
-	FILE *pipe;
-
-	snprintf(command, sizeof(command), "'%s' status --json --instance %s", proxy_binary(),
-		 proxy_instance(proxy));
-	pipe = popen(command, "re");
-	assert_non_null(pipe);
-	status = json_loadf(pipe, 0, NULL);
-	pclose(pipe);
-	assert_non_null(status);
-	flows = (uint64_t)json_integer_value(
-		json_object_get(json_object_get(status, "counters"), "flows_installed"));
-	json_decref(status);
-	return flows;
-}
-
 static void churn(uint64_t seed)
 {
 	unsigned publishers = 0;
@@ -607,7 +587,8 @@ static void test_order_and_integrity_under_churn(void **state)
 	wanted = messages != NULL ? strtoull(messages, NULL, 0) : test_scaled(MESSAGES);
 	churn(seed);
 	/* Few messages on a busy machine may be through before the kernel takes over any. */
-	while (proxy_kernel_path(proxy) == KERNEL_PATH_ON && flows_installed() == 0) {
+	while (proxy_kernel_path(proxy) == KERNEL_PATH_ON &&
+	       status_counter(proxy, "flows_installed") == 0) {
 		assert_true(test_now_ms() < deadline);
 		churn(++seed);
 	}

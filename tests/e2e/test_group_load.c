@@ -112,15 +112,6 @@ static void shares(struct proxy *proxy, unsigned members, open_fn open, open_fn 
 	raw_close_all();
 }
 
-static struct raw *open_unix(const struct proxy *proxy)
-{
-	struct raw *raw = raw_connect_unix(proxy);
-
-	raw_hello(raw, RAW_HELLO);
-	raw_sync(raw);
-	return raw;
-}
-
 static void test_a_slow_member_gets_its_share_by_speed(void **state)
 {
 	for (unsigned members = 2; members <= 8; members += 3)
@@ -134,14 +125,14 @@ static void test_a_slow_member_of_a_large_group_gets_its_share_by_speed(void **s
 
 static void test_a_slow_member_without_a_lane_gets_its_share_by_speed(void **state)
 {
-	shares(*state, 4, open_unix, open_unix, false);
-	shares(*state, 6, open_unix, raw_open, false);
+	shares(*state, 4, raw_open_unix, raw_open_unix, false);
+	shares(*state, 6, raw_open_unix, raw_open, false);
 }
 
 static void test_a_stalled_member_gets_nothing_more(void **state)
 {
 	shares(*state, 4, raw_open, raw_open, true);
-	shares(*state, 7, open_unix, raw_open, true);
+	shares(*state, 7, raw_open_unix, raw_open, true);
 	shares(*state, MEMBERS_MAX, raw_open, raw_open, true);
 }
 

@@ -97,15 +97,6 @@ static void connections_cost_little(struct proxy *proxy, const char *kind,
 		assert_in_range(each, 1, BYTES_MAX);
 }
 
-static struct raw *open_unix(const struct proxy *proxy)
-{
-	struct raw *raw = raw_connect_unix(proxy);
-
-	raw_hello(raw, RAW_HELLO);
-	raw_sync(raw);
-	return raw;
-}
-
 static struct proxy *running;
 
 static int teardown(void **state)
@@ -147,7 +138,7 @@ static void test_idle_tcp_connections_cost_little(void **state)
 static void test_idle_unix_connections_cost_little(void **state)
 {
 	(void)state;
-	measure(KERNEL_PATH_OFF, "UNIX sockets", open_unix);
+	measure(KERNEL_PATH_OFF, "UNIX sockets", raw_open_unix);
 }
 
 int main(void)

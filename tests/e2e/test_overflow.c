@@ -30,15 +30,6 @@ static struct raw *slow_open(const struct proxy *proxy, const char *name)
 	return raw;
 }
 
-static struct raw *unix_open(const struct proxy *proxy)
-{
-	struct raw *raw = raw_connect_unix(proxy);
-
-	raw_hello(raw, RAW_HELLO);
-	raw_sync(raw);
-	return raw;
-}
-
 static void slow_subscribe(struct raw *raw, const char *subject, const char *overflow)
 {
 	char json[256];
@@ -215,7 +206,7 @@ static void test_drop_newest_drops_whole_messages(void **state)
 	struct raw *receiver = slow_open(*state, "slow");
 	struct source sources[] = {source_open(raw_open(*state), "newest.a"),
 				   source_open(raw_open(*state), "newest.b"),
-				   source_open(unix_open(*state), "newest.c")};
+				   source_open(raw_open_unix(*state), "newest.c")};
 
 	slow_subscribe(receiver, "newest.*", "drop-newest");
 	sources_send(sources, 3, MESSAGES);
@@ -228,7 +219,7 @@ static void test_drop_oldest_drops_whole_messages_and_keeps_the_newest(void **st
 	struct raw *receiver = slow_open(*state, "slow");
 	struct source sources[] = {source_open(raw_open(*state), "oldest.a"),
 				   source_open(raw_open(*state), "oldest.b"),
-				   source_open(unix_open(*state), "oldest.c")};
+				   source_open(raw_open_unix(*state), "oldest.c")};
 	bool newest = false;
 
 	slow_subscribe(receiver, "oldest.*", "drop-oldest");
@@ -253,8 +244,8 @@ static void test_drop_oldest_drops_whole_messages_and_keeps_the_newest(void **st
 static void test_held_fragments_go_when_a_later_one_is_dropped(void **state)
 {
 	struct raw *receiver = slow_open(*state, "slow");
-	struct source filler = source_open(unix_open(*state), "part.filler");
-	struct source source = source_open(unix_open(*state), "part.a");
+	struct source filler = source_open(raw_open_unix(*state), "part.filler");
+	struct source source = source_open(raw_open_unix(*state), "part.a");
 
 	slow_subscribe(receiver, "part.*", "drop-newest");
 	/* The receiver is full, and its buffer has room for some fragments. */
@@ -281,8 +272,8 @@ static void rest_of_a_dropped_message(const struct proxy *proxy, const char *ove
 	uint64_t whole;
 
 	/* No lane, which the rest could come by. */
-	*filler = source_open(unix_open(proxy), "rest.filler");
-	*source = source_open(unix_open(proxy), "rest.a");
+	*filler = source_open(raw_open_unix(proxy), "rest.filler");
+	*source = source_open(raw_open_unix(proxy), "rest.a");
 	slow_subscribe(receiver, "rest.*", overflow);
 	sources_send(filler, 1, MESSAGES);
 	await_tasks(proxy, receiver);
@@ -328,7 +319,7 @@ static void loop_of(const struct proxy *proxy, const struct raw *raw, char name[
 static struct raw *open_elsewhere(const struct proxy *proxy, const char *loop)
 {
 	for (int i = 0; i < 16; i++) {
-		struct raw *raw = unix_open(proxy);
+		struct raw *raw = raw_open_unix(proxy);
 		char name[16];
 
 		loop_of(proxy, raw, name);
@@ -421,7 +412,7 @@ static void test_a_burst_is_not_dropped_while_the_receiver_has_room(void **state
 		return; /* a socket of a size that nobody promises */
 	slow_subscribe(receiver, "burst.*", "drop-newest");
 	for (int s = 0; s < SOURCES; s++)
-		source[s] = source_open(unix_open(*state), "burst.a");
+		source[s] = source_open(raw_open_unix(*state), "burst.a");
 	/* All of it comes in one turn. */
 	loop = thread_stop(proxy_pid(*state), "loop-0");
 	for (int m = 0; m < EACH; m++)
@@ -459,9 +450,9 @@ static void read_by_the_proxy(const struct proxy *proxy, const struct raw *raw, 
 static void test_drop_oldest_spares_what_no_policy_may_drop(void **state)
 {
 	enum { FIRM = 40 };
-	struct raw *receiver = slow_open(*state, "slow"), *direct = unix_open(*state);
+	struct raw *receiver = slow_open(*state, "slow"), *direct = raw_open_unix(*state);
 	struct raw *patient = raw_open(*state);
-	struct source source = source_open(unix_open(*state), "spare.loose");
+	struct source source = source_open(raw_open_unix(*state), "spare.loose");
 	uint64_t topic = raw_declare(patient, "spare.firm"), firm = 0, directs = 0;
 	uint64_t frames_of_patient;
 	bool fenced = false;
@@ -546,7 +537,7 @@ static void test_disconnect_closes_the_slow_one_and_nobody_else(void **state)
 static void test_direct_waits_as_long_as_its_target_says(void **state)
 {
 	enum { STALL_MS = 3000 };
-	struct raw *receiver = slow_open(*state, "slow"), *sender = unix_open(*state);
+	struct raw *receiver = slow_open(*state, "slow"), *sender = raw_open_unix(*state);
 	struct xy_frame data = raw_header(sender, XY_DATA);
 	static uint8_t payload[PIECE];
 	uint64_t began, sent = 0;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How a proxy ends, and what its clients see of it; and who may not even begin. */
 #include <fcntl.h>
-#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/footprint.h"
 #include "common/proxy.h"
 #include "common/raw.h"
 #include "common/thread.h"
@@ -150,18 +150,6 @@ static void test_sigkill_ends_every_connection(void **state)
 	with_proxies(clients_see_the_end, proxy_kill, NULL);
 }
 
-static unsigned files(const char *pattern, const char *instance)
-{
-	char path[128];
-	glob_t found;
-	unsigned count;
-
-	snprintf(path, sizeof(path), pattern, instance);
-	count = glob(path, 0, NULL, &found) == 0 ? (unsigned)found.gl_pathc : 0;
-	globfree(&found);
-	return count;
-}
-
 static void ends_with_a_loop_that_does_not(struct proxy *proxy)
 {
 	const char *local = proxy_unix(proxy) + strlen("unix:");
@@ -171,7 +159,7 @@ static void ends_with_a_loop_that_does_not(struct proxy *proxy)
 	raw_open(proxy);
 	raw_open(proxy);
 	assert_int_equal(access(local, F_OK), 0);
-	assert_int_equal(files("/run/xylem/%s.*", proxy_instance(proxy)), 2);
+	assert_int_equal(footprint_files("/run/xylem/%s.*", proxy_instance(proxy)), 2);
 	stopped = thread_stop(proxy_pid(proxy), "loop-1");
 	proxy_signal(proxy, SIGTERM);
 	thread_await_end(stopped);
@@ -180,8 +168,8 @@ static void ends_with_a_loop_that_does_not(struct proxy *proxy)
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 1);
 	assert_int_equal(proxy_logged(proxy, "event=stop-forced loop=loop-1"), 1);
-	assert_int_equal(files("/sys/fs/bpf/xylem/%s*", proxy_instance(proxy)), 0);
-	assert_int_equal(files("/run/xylem/%s.*", proxy_instance(proxy)), 0);
+	assert_int_equal(footprint_files("/sys/fs/bpf/xylem/%s*", proxy_instance(proxy)), 0);
+	assert_int_equal(footprint_files("/run/xylem/%s.*", proxy_instance(proxy)), 0);
 	assert_int_equal(access(local, F_OK), -1);
 }
 

@@ -3,7 +3,6 @@
  * The proxy dies, stops, and comes back, under load: clients find back by themselves, lanes end in
  * time, and nothing but what was under way is lost.
  */
-#include <glob.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 #include <xylem/client.h>
 
+#include "common/footprint.h"
 #include "common/proxy.h"
 #include "common/raw.h"
 #include "common/sessions.h"
@@ -157,27 +157,13 @@ static void test_who_waits_for_a_new_start_has_a_lane_again(void **state)
 
 /* ---- what a dead proxy leaves ---------------------------------------------------------------- */
 
-static unsigned files(const char *pattern, const char *instance)
-{
-	char path[128];
-	glob_t found;
-	unsigned count;
-
-	snprintf(path, sizeof(path), pattern, instance);
-	count = glob(path, 0, NULL, &found) == 0 ? (unsigned)found.gl_pathc : 0;
-	globfree(&found);
-	return count;
-}
-
 static void everything_works(struct proxy *proxy)
 {
-	struct raw *subscriber = raw_open(proxy), *local = raw_connect_unix(proxy);
-	struct raw *publisher = raw_open(proxy);
+	struct raw *subscriber = raw_open(proxy), *publisher = raw_open(proxy);
 	struct sessions *counters = sessions_open(proxy);
 	uint64_t topic = raw_declare(publisher, "survival.works");
 
-	raw_hello(local, RAW_HELLO);
-	raw_sync(local);
+	raw_open_unix(proxy);
 	raw_subscribe_to(subscriber, "survival.works");
 	raw_publish(publisher, topic, 1, "slow path");
 	raw_expect_text(subscriber, "slow path");
@@ -202,8 +188,9 @@ static void leftovers_are_replaced(struct proxy *proxy)
 	for (int times = 0; times < 2; times++) {
 		everything_works(proxy);
 		proxy_end(proxy, SIGKILL);
-		assert_int_equal(files("/sys/fs/bpf/xylem/%s/*", instance), kernel ? 4 : 0);
-		assert_int_equal(files("/run/xylem/%s.*", instance), 2);
+		assert_int_equal(footprint_files("/sys/fs/bpf/xylem/%s/*", instance),
+				 kernel ? 4 : 0);
+		assert_int_equal(footprint_files("/run/xylem/%s.*", instance), 2);
 		assert_int_equal(access(local, F_OK), 0);
 		proxy_restart(proxy);
 	}
@@ -211,8 +198,8 @@ static void leftovers_are_replaced(struct proxy *proxy)
 	ended = running;
 	running = NULL;
 	proxy_stop(ended);
-	assert_int_equal(files("/sys/fs/bpf/xylem/%s*", instance), 0);
-	assert_int_equal(files("/run/xylem/%s.*", instance), 0);
+	assert_int_equal(footprint_files("/sys/fs/bpf/xylem/%s*", instance), 0);
+	assert_int_equal(footprint_files("/run/xylem/%s.*", instance), 0);
 	assert_int_equal(access(local, F_OK), -1);
 }
 
@@ -229,12 +216,17 @@ static void test_a_new_start_cleans_what_a_killed_one_left(void **state)
 
 /* ---- the deadman ----------------------------------------------------------------------------- */
 
-/* A publisher and a subscriber on lanes, with a flow between them. */
-static struct raw *lanes_open(struct proxy *proxy, struct raw **ret_subscriber, uint64_t *ret_topic)
+/* A proxy with a publisher and a subscriber on lanes, with a flow between them. */
+static struct raw *lanes_open(struct raw **ret_subscriber, uint64_t *ret_topic)
 {
-	struct raw *publisher = raw_open(proxy);
+	struct raw *publisher;
 
-	*ret_subscriber = raw_open(proxy);
+	running = proxy_start(KERNEL_PATH_ON, NULL);
+	if (running == NULL)
+		skip();
+	sessions = sessions_open(running);
+	publisher = raw_open(running);
+	*ret_subscriber = raw_open(running);
 	*ret_topic = raw_declare(publisher, "survival.lane");
 	raw_subscribe_to(*ret_subscriber, "survival.lane");
 	raw_publish(publisher, *ret_topic, 1, "asks for a flow");
@@ -271,11 +263,7 @@ static void test_lanes_of_a_killed_proxy_end(void **state)
 	uint64_t topic, killed;
 
 	(void)state;
-	running = proxy_start(KERNEL_PATH_ON, NULL);
-	if (running == NULL)
-		skip();
-	publisher = lanes_open(running, &subscriber, &topic);
-	sessions = sessions_open(running);
+	publisher = lanes_open(&subscriber, &topic);
 	session = sessions_of(sessions, publisher->endpoint);
 	assert_int_equal(moved_by_sends(publisher, topic, session), 10);
 	proxy_end(running, SIGKILL);
@@ -339,11 +327,7 @@ static void test_a_stopped_proxy_moves_nothing(void **state)
 	uint8_t bytes[128];
 
 	(void)state;
-	running = proxy_start(KERNEL_PATH_ON, NULL);
-	if (running == NULL)
-		skip();
-	publisher = lanes_open(running, &subscriber, &topic);
-	sessions = sessions_open(running);
+	publisher = lanes_open(&subscriber, &topic);
 	session = sessions_of(sessions, publisher->endpoint);
 	proxy_signal(running, SIGSTOP);
 	stopped = test_now_ms();

@@ -11,30 +11,13 @@
 
 #include <cmocka.h>
 
-#include "common/kernel_env.h"
+#include "kernel/lanes_fixture.h"
 
-#define TOPIC       0x7000000000000001
 #define WINDOW      (256u << 10)
 #define FRAME_BYTES 8192
 
-static struct env *env;
-static struct client publisher, subscriber;
+static const struct env_options options = {.window = WINDOW};
 static unsigned char got[WINDOW];
-
-static void lanes_open(void)
-{
-	env = env_open(&(struct env_options){.window = WINDOW});
-	client_open(env, &publisher);
-	client_open(env, &subscriber);
-	flow_to(env, &publisher, TOPIC, &subscriber);
-}
-
-static void lanes_close(void)
-{
-	client_close(env, &publisher);
-	client_close(env, &subscriber);
-	env_close(env);
-}
 
 /* Sends one frame; whether it was redirected. What passes is handed on at once. */
 static bool publish(uint32_t bytes)
@@ -61,7 +44,7 @@ static void one_that_never_reads_gets_a_window(void **state)
 	uint32_t sent = 0;
 
 	(void)state;
-	lanes_open();
+	lanes_open(&options);
 	while (publish(FRAME_BYTES))
 		sent++;
 	/* SYNCED is outstanding, too. */
@@ -78,7 +61,7 @@ static void one_that_never_reads_gets_a_window(void **state)
 static void an_ack_gives_the_room_back(void **state)
 {
 	(void)state;
-	lanes_open();
+	lanes_open(&options);
 	while (publish(FRAME_BYTES))
 		;
 	subscriber_acks(FRAME_BYTES);
@@ -96,7 +79,7 @@ static void acks_never_go_backwards_or_beyond_sent(void **state)
 	uint64_t sent;
 
 	(void)state;
-	lanes_open();
+	lanes_open(&options);
 	assert_true(publish(FRAME_BYTES));
 	sent = xy_session_sent(subscriber.session);
 	subscriber_acks(100);
@@ -117,7 +100,7 @@ static void acks_never_go_backwards_or_beyond_sent(void **state)
 static void the_larger_of_both_acks_counts(void **state)
 {
 	(void)state;
-	lanes_open();
+	lanes_open(&options);
 	while (publish(FRAME_BYTES))
 		;
 	xy_session_ack(subscriber.session, FRAME_BYTES);
@@ -136,7 +119,7 @@ static void one_that_acks_without_reading_gets_two_windows(void **state)
 	uint64_t sent;
 
 	(void)state;
-	lanes_open();
+	lanes_open(&options);
 	while (publish(FRAME_BYTES))
 		subscriber_acks(UINT64_MAX);
 	sent = xy_session_sent(subscriber.session);
@@ -160,7 +143,7 @@ static void the_proxys_own_sends_use_credit(void **state)
 	uint64_t room;
 
 	(void)state;
-	lanes_open();
+	lanes_open(&options);
 	room = xy_session_room(subscriber.session, WINDOW);
 	send_all(subscriber.proxy, frame,
 		 frame_put(frame, FRAME(.payload = FRAME_BYTES - XY_HEADER_SIZE)));
@@ -174,7 +157,7 @@ static void the_proxys_own_sends_use_credit(void **state)
 static void an_ack_ahead_of_sent_is_no_debt(void **state)
 {
 	(void)state;
-	lanes_open();
+	lanes_open(&options);
 	subscriber_acks(XY_HEADER_SIZE);
 	xy_session_unsend(subscriber.session, XY_HEADER_SIZE);
 	assert_int_equal(xy_session_outstanding(subscriber.session), 0);
@@ -221,7 +204,7 @@ static void marks_are_reported_where_they_are_crossed(void **state)
 	struct marks marks;
 
 	(void)state;
-	lanes_open();
+	lanes_open(&options);
 	assert_false(marks_readable());
 	for (;;) {
 		before = xy_session_sent(subscriber.session);
@@ -243,7 +226,7 @@ static void the_brake_mark_counts_what_is_outstanding(void **state)
 	struct marks marks = {0}, more;
 
 	(void)state;
-	lanes_open();
+	lanes_open(&options);
 	/* One that keeps up crosses halves for ever, and ¾ never. */
 	for (int i = 0; i < 4 * (int)(WINDOW / FRAME_BYTES); i++) {
 		assert_true(publish(FRAME_BYTES));
@@ -264,7 +247,7 @@ static void the_proxys_own_sends_cross_marks(void **state)
 	struct marks marks = {0}, more;
 
 	(void)state;
-	lanes_open();
+	lanes_open(&options);
 	frame_put(frame, FRAME(.payload = XY_PAYLOAD_MAX));
 	for (int i = 0; i < 3; i++) {
 		send_all(subscriber.proxy, frame, XY_FRAME_MAX);

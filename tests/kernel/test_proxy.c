@@ -15,28 +15,9 @@
 
 #include <cmocka.h>
 
-#include "common/kernel_env.h"
+#include "kernel/lanes_fixture.h"
 
-#define TOPIC 0x7000000000000001
-
-static struct env *env;
-static struct client publisher, subscriber;
 static unsigned char data[2 * XY_FRAME_MAX], got[2 * XY_FRAME_MAX];
-
-static void lanes_open(void)
-{
-	env = env_open(NULL);
-	client_open(env, &publisher);
-	client_open(env, &subscriber);
-	flow_to(env, &publisher, TOPIC, &subscriber);
-}
-
-static void lanes_close(void)
-{
-	client_close(env, &publisher);
-	client_close(env, &subscriber);
-	env_close(env);
-}
 
 /* Bytes that TCP has brought to a socket. */
 static uint64_t tcp_received(int fd)
@@ -54,7 +35,7 @@ static void what_the_proxy_sends_comes_by_redirect_only(void **state)
 	size_t size;
 
 	(void)state;
-	lanes_open();
+	lanes_open(NULL);
 	for (uint32_t payload = 0; payload <= XY_PAYLOAD_MAX; payload += 4091) {
 		size = frame_put(data, FRAME(.payload = payload, .sequence = payload));
 		send_all(subscriber.proxy, data, size);
@@ -73,7 +54,7 @@ static void more_than_64_frames_and_parts_are_one_send(void **state)
 	size_t size = 0;
 
 	(void)state;
-	lanes_open();
+	lanes_open(NULL);
 	for (uint32_t i = 0; i < 1000; i++) {
 		parts[i].iov_base = data + size;
 		parts[i].iov_len = frame_put(data + size, FRAME(.payload = 5, .sequence = i + 1));
@@ -90,7 +71,7 @@ static void more_than_64_frames_and_parts_are_one_send(void **state)
 static void proxy_and_publisher_take_turns_in_order(void **state)
 {
 	(void)state;
-	lanes_open();
+	lanes_open(NULL);
 	for (uint32_t i = 1; i <= 200; i++) {
 		if (i % 3)
 			send_frame(&publisher, FRAME(.target = TOPIC, .sequence = i, .payload = i));
@@ -135,7 +116,7 @@ static void garbage_is_dropped(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
-		lanes_open();
+		lanes_open(NULL);
 		assert_dropped(frame_put(data, &garbage[i]));
 		lanes_close();
 	}
@@ -144,7 +125,7 @@ static void garbage_is_dropped(void **state)
 static void less_than_a_header_is_dropped(void **state)
 {
 	(void)state;
-	lanes_open();
+	lanes_open(NULL);
 	frame_put(data, FRAME(.payload = 0));
 	assert_dropped(XY_HEADER_SIZE - 1);
 	lanes_close();
@@ -155,7 +136,7 @@ static void more_than_64_kib_is_dropped(void **state)
 	size_t size;
 
 	(void)state;
-	lanes_open();
+	lanes_open(NULL);
 	size = frame_put(data, FRAME(.payload = XY_PAYLOAD_MAX));
 	size += frame_put(data + size, FRAME(.payload = 0));
 	assert_dropped(size);
@@ -165,7 +146,7 @@ static void more_than_64_kib_is_dropped(void **state)
 static void a_retired_slot_gets_nothing(void **state)
 {
 	(void)state;
-	lanes_open();
+	lanes_open(NULL);
 	xy_kernel_retire(env->kernel, subscriber.slot);
 	assert_dropped(frame_put(data, FRAME(.payload = 4)));
 	lanes_close();
@@ -174,7 +155,7 @@ static void a_retired_slot_gets_nothing(void **state)
 static void a_client_that_left_gets_nothing(void **state)
 {
 	(void)state;
-	lanes_open();
+	lanes_open(NULL);
 	close(subscriber.fd);
 	subscriber.fd = dup(publisher.fd);
 	assert_int_equal(
@@ -190,7 +171,7 @@ static void the_proxy_goes_on_while_redirect_is_off(void **state)
 	size_t size;
 
 	(void)state;
-	lanes_open();
+	lanes_open(NULL);
 	xy_kernel_redirect_switch(env->kernel, false);
 	env->control->heartbeat = 0;
 	size = frame_put(data, FRAME(.payload = 4));
@@ -204,7 +185,7 @@ static void the_proxy_goes_on_while_redirect_is_off(void **state)
 static void the_client_still_reaches_the_proxy_by_tcp(void **state)
 {
 	(void)state;
-	lanes_open();
+	lanes_open(NULL);
 	for (uint64_t i = 1; i <= 50; i++) {
 		send_frame(&subscriber, FRAME(.type = XY_PING, .correlation = i, .payload = 8));
 		assert_int_equal(receive_frame(subscriber.proxy).correlation, i);
@@ -219,7 +200,7 @@ static void what_a_client_has_not_read_can_be_thrown_away(void **state)
 	size_t size;
 
 	(void)state;
-	lanes_open();
+	lanes_open(NULL);
 	size = frame_put(data, FRAME(.payload = 1000));
 	for (unsigned n = 0; n < 10; n++)
 		send_all(subscriber.proxy, data, size);

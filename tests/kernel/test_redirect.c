@@ -13,29 +13,11 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "common/kernel_env.h"
+#include "kernel/lanes_fixture.h"
 
-#define TOPIC 0x7000000000000001
 #define OTHER 0x7000000000000002
 
-static struct env *env;
-static struct client publisher, subscriber;
 static unsigned char data[2 * XY_FRAME_MAX], got[2 * XY_FRAME_MAX];
-
-static void lanes_open(const struct env_options *options)
-{
-	env = env_open(options);
-	client_open(env, &publisher);
-	client_open(env, &subscriber);
-	flow_to(env, &publisher, TOPIC, &subscriber);
-}
-
-static void lanes_close(void)
-{
-	client_close(env, &publisher);
-	client_close(env, &subscriber);
-	env_close(env);
-}
 
 /* The subscriber reads, acks by way of the loop, and has proven to read. */
 static void subscriber_takes(size_t size)

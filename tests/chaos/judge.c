@@ -179,15 +179,18 @@ static void claim_judge(uint32_t receiver, uint32_t sender, uint32_t life_number
 	}
 	self->missing += missing;
 	budget = told(life);
-	if (self->missing <= budget)
+	if (self->missing <= budget) {
 		tally_add(&ledger->worker[receiver], TALLY_OPEN, missing);
-	else
+		ledger_note(ledger, "- %s: %" PRIu64 " missing of %s, which knows of %" PRIu64,
+			    ledger->worker[receiver].plan.name, missing, worker->plan.name, budget);
+	} else {
 		ledger_fail(ledger, UNACCOUNTED,
 			    "%s: %s life %u channel %u: %" PRIu64 " missing between %" PRIu64
 			    " and %" PRIu64 ", seen at %.3f; in all %" PRIu64
 			    ", of which its sender knows %" PRIu64,
 			    ledger->worker[receiver].plan.name, worker->plan.name, life_number,
 			    channel, missing, from, to, (double)ms / 1000, self->missing, budget);
+	}
 }
 
 static void claims_judge(void)

@@ -13,8 +13,8 @@
 # CHECK_TIMEOUT (seconds, overrides the level's), CHECK_SKIPS=forbid (a skip is a failure),
 # CHECK_AGAIN=1 (a program that fails without a sanitizer's report runs once more, alone: in builds
 # that are many times slower a bound may be missed for that reason only; it is told).
-# CHECK_RESULTS (a file, to which lines are added: "seconds", a number and a program, when it ends;
-# "ok", "fail" or "skip", program: test, for each test).
+# CHECK_RESULTS (a file, to which lines are added when a program ends: "seconds", a number and the
+# program; "ok", "fail" or "skip", program: test, for each of its tests).
 # Tests find the binary in $XYLEM and the build in $XY_BUILD, both absolute.
 #
 # Prints failing and skipped tests with their output, the slowest ones, and last:
@@ -48,8 +48,11 @@ run_one() {
 	wait $! 2>/dev/null || status=$?
 	[[ $status == 124 || $status == 137 ]] && echo "# killed: longer than $limit s" >>"$dir/out"
 	echo "$SECONDS $level/$(basename "$test")" >"$dir/seconds"
-	echo "seconds $(cat "$dir/seconds")" >>"$record"
 	echo "$status" >"$dir/status"
+	{
+		echo "seconds $(cat "$dir/seconds")"
+		parse "$dir/out" "$level/$(basename "$test")" "$status"
+	} >>"$record"
 }
 
 # TAP to "ok|fail|skip NAME" lines. cmocka writes a skip as "not ok", and ends without its plan
@@ -86,7 +89,6 @@ report() {
 	local level=$1 test=$2 dir=$3 name verdict title shown=0
 	name=$level/$(basename "$test")
 	while read -r verdict title; do
-		echo "$verdict $title" >>"$record"
 		case $verdict in
 		ok) passed=$((passed + 1)) ;;
 		skip)

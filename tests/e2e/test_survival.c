@@ -65,11 +65,11 @@ static void restarts(struct proxy *proxy, int signal)
 	uint64_t lost, published = 0;
 
 	steady_start(proxy);
-	steady_flow(MESSAGES);
+	steady_flow(test_scaled(MESSAGES));
 	for (int restart = 0; restart < RESTARTS; restart++) {
 		proxy_end(proxy, signal);
 		proxy_restart(proxy);
-		steady_flow(MESSAGES);
+		steady_flow(test_scaled(MESSAGES));
 	}
 	lost = steady_finish();
 	for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
@@ -289,7 +289,7 @@ static void stopped_and_continued(struct proxy *proxy)
 	uint64_t stopped, moved, deadline;
 
 	steady_start(proxy);
-	steady_flow(MESSAGES);
+	steady_flow(test_scaled(MESSAGES));
 	sessions = sessions_open(proxy);
 	if (sessions != NULL)
 		session = sessions_of(sessions, xy_client_endpoint(steady.publisher[0].client));
@@ -305,7 +305,7 @@ static void stopped_and_continued(struct proxy *proxy)
 		assert_int_equal(xy_session_frames(session), moved);
 	}
 	proxy_signal(proxy, SIGCONT);
-	steady_flow(MESSAGES);
+	steady_flow(test_scaled(MESSAGES));
 	assert_int_equal(steady_finish(), 0);
 	assert_int_equal(steady_errors(), 0);
 	assert_int_equal(steady_reconnects(), 0);

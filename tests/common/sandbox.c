@@ -5,7 +5,6 @@
 #include <mntent.h>
 #include <net/if.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,17 +30,22 @@ static bool cgroup_mount_find(void)
 	return mount_point[0] != '\0';
 }
 
-static bool cgroup_move_here(const char *where)
+bool sandbox_cgroup_put(const char *where, const char *name, const char *text)
 {
 	char path[512];
-	FILE *procs;
+	FILE *file;
 
-	snprintf(path, sizeof(path), "%s/cgroup.procs", where);
-	procs = fopen(path, "we");
-	if (procs == NULL)
+	snprintf(path, sizeof(path), "%s/%s", where, name);
+	file = fopen(path, "we");
+	if (file == NULL)
 		return false;
-	fputs("0", procs);
-	return fclose(procs) == 0;
+	fputs(text, file);
+	return fclose(file) == 0;
+}
+
+static bool cgroup_move_here(const char *where)
+{
+	return sandbox_cgroup_put(where, "cgroup.procs", "0");
 }
 
 static void cgroup_leave(void)

@@ -6,10 +6,14 @@
 #ifndef TEST_SANDBOX_H
 #define TEST_SANDBOX_H
 
+#include <stdbool.h>
+
 /* Enters both; later calls do nothing. Ends with the process. NULL, or what is missing, in words;
  * then the process stays where it is. */
 const char *sandbox_enter(void);
 /* The cgroup v2 directory that this process is in now; NULL without one. */
 const char *sandbox_cgroup(void);
+/* Writes one of the files of a cgroup's directory; false: the kernel does not take it. */
+bool sandbox_cgroup_put(const char *where, const char *name, const char *text);
 
 #endif

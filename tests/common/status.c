@@ -102,3 +102,12 @@ uint64_t status_reason(const struct proxy *proxy, const struct raw *raw, const c
 	json_decref(status);
 	return count;
 }
+
+uint64_t status_memory(const struct proxy *proxy, const char *name)
+{
+	json_t *status = status_take(proxy);
+	uint64_t number = status_number(json_object_get(status, "memory"), name);
+
+	json_decref(status);
+	return number;
+}

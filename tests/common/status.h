@@ -24,6 +24,8 @@ json_t *status_connection(json_t *status, const struct raw *raw);
 bool status_has_flow(const struct proxy *proxy, const struct raw *sender);
 /* 0 where there is none. */
 uint64_t status_number(const json_t *object, const char *name);
+/* Of "memory". */
+uint64_t status_memory(const struct proxy *proxy, const char *name);
 /* What a lane's verdict counted for this reason. */
 uint64_t status_reason(const struct proxy *proxy, const struct raw *raw, const char *reason);
 

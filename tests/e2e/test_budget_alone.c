@@ -5,19 +5,15 @@
  * Alone, because the kernel tells the memory of TCP for the whole machine only.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/footprint.h"
 #include "common/proxy.h"
 #include "common/raw.h"
-#include "common/sandbox.h"
 #include "common/status.h"
 
 #define MIB    (1ull << 20)
@@ -33,15 +29,6 @@
 #endif
 
 /* ---- looking --------------------------------------------------------------------------------- */
-
-static uint64_t memory_number(const struct proxy *proxy, const char *name)
-{
-	json_t *status = status_take(proxy);
-	uint64_t number = status_number(json_object_get(status, "memory"), name);
-
-	json_decref(status);
-	return number;
-}
 
 static bool pressed(const struct proxy *proxy)
 {
@@ -86,12 +73,12 @@ static void watch_look(struct watch *watch)
 	now -= now < watch->resident ? now : watch->resident;
 	if (now > watch->resident_most)
 		watch->resident_most = now;
-	assert_in_range(memory_number(watch->proxy, "used"), 0, BUDGET + SLACK);
+	assert_in_range(status_memory(watch->proxy, "used"), 0, BUDGET + SLACK);
 }
 
 static void watch_end(const struct watch *watch, const char *what)
 {
-	uint64_t high = memory_number(watch->proxy, "high"), tcp = UINT64_MAX;
+	uint64_t high = status_memory(watch->proxy, "high"), tcp = UINT64_MAX;
 
 	/* Others use TCP too, but not always: the least of some looks counts. */
 	for (unsigned n = 0; n < 50; n++) {
@@ -308,7 +295,7 @@ static void test_many_that_never_read_are_closed_and_everybody_else_goes_on(void
 		watch_look(&watch);
 	}
 	assert_in_range(status_counter(proxy, "memory_pressed"), pressed_before + 1, UINT64_MAX);
-	assert_in_range(memory_number(proxy, "used"), 0, BUDGET / 4 * 3);
+	assert_in_range(status_memory(proxy, "used"), 0, BUDGET / 4 * 3);
 	watch_end(&watch, "many");
 
 	/* The dearest went, not all; the healthy ones are still there, and on their lane again. */
@@ -413,7 +400,7 @@ static void test_who_reads_late_gets_everything_in_order(void **state)
 	while (pressed(proxy))
 		assert_true(test_now_ms() < deadline);
 	print_message("used at most %llu KiB\n",
-		      (unsigned long long)memory_number(proxy, "high") >> 10);
+		      (unsigned long long)status_memory(proxy, "high") >> 10);
 }
 
 /* ---- lanes at rest --------------------------------------------------------------------------- */
@@ -449,7 +436,7 @@ static void test_what_is_read_and_not_acked_does_not_count_for_ever(void **state
 		}
 	/* Sooner than a heartbeat, which would bring the acks as well. */
 	deadline = deadline_after(publisher->welcome.heartbeat_ms / 10 * 8);
-	while (whole < RESTING || memory_number(proxy, "outstanding") > BUDGET / 16) {
+	while (whole < RESTING || status_memory(proxy, "outstanding") > BUDGET / 16) {
 		assert_true(test_now_ms() < deadline);
 		whole = 0;
 		for (unsigned r = 0; r < RESTING; r++) {
@@ -519,78 +506,13 @@ static void test_when_it_is_used_up_nobody_new_is_let_in(void **state)
 		assert_true(test_now_ms() < deadline);
 		raw_expect_silence(other);
 	} while (pressed(proxy) || status_counter(proxy, "closed_for_memory") == 0);
-	assert_in_range(memory_number(proxy, "used"), 0, SMALL / 2);
+	assert_in_range(status_memory(proxy, "used"), 0, SMALL / 2);
 	while ((result = raw_read(dribbler[0], TEST_TIMEOUT_MS)) == RAW_FRAME &&
 	       dribbler[0]->frame.header.type != XY_ERROR)
 		;
 	assert_int_equal(result, RAW_FRAME);
 	assert_non_null(strstr((const char *)dribbler[0]->frame.payload, "slow-consumer"));
 	raw_open(proxy);
-}
-
-/* ---- a container ----------------------------------------------------------------------------- */
-
-#define LIMIT (32 * MIB)
-
-static bool file_put(const char *directory, const char *name, const char *text)
-{
-	char path[512];
-	int fd;
-	bool done;
-
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	close(fd);
-	return done;
-}
-
-/* A memory cgroup of this test below the one that it is in, of whichever version has the
- * controller; "" = none can be made. */
-static void memory_cgroup_make(char *ret_path, size_t size, char *ret_own, size_t own_size)
-{
-	char line[512], own[256] = "", mounted[64] = "/sys/fs/cgroup/memory", limit[32];
-	FILE *file = fopen("/proc/self/cgroup", "re");
-	bool old = access("/sys/fs/cgroup/memory/memory.limit_in_bytes", F_OK) == 0;
-
-	assert_non_null(file);
-	while (fgets(line, sizeof(line), file) != NULL)
-		if (sscanf(line, old ? "%*d:memory:%255s" : "0::%255s", own) == 1)
-			break;
-	fclose(file);
-	if (!old)
-		snprintf(mounted, sizeof(mounted), "/sys/fs/cgroup");
-	snprintf(ret_own, own_size, "%s%s", mounted, own);
-	snprintf(ret_path, size, "%s/xylem-budget-%d", mounted, getpid());
-	snprintf(limit, sizeof(limit), "%llu", (unsigned long long)LIMIT);
-	if (!old)
-		file_put(mounted, "cgroup.subtree_control", "+memory");
-	if (mkdir(ret_path, 0755) != 0 ||
-	    !file_put(ret_path, old ? "memory.limit_in_bytes" : "memory.max", limit)) {
-		rmdir(ret_path);
-		*ret_path = '\0';
-	}
-}
-
-static void test_the_default_is_half_of_the_cgroups_limit(void **state)
-{
-	char directory[512], own[512];
-	struct proxy *proxy;
-
-	(void)state;
-	sandbox_enter(); /* first: it may be of the same hierarchy */
-	memory_cgroup_make(directory, sizeof(directory), own, sizeof(own));
-	if (*directory == '\0') {
-		print_message("no memory cgroup can be made here\n");
-		skip();
-	}
-	assert_true(file_put(directory, "cgroup.procs", "0"));
-	proxy = proxy_start(KERNEL_PATH_OFF, NULL);
-	assert_true(file_put(own, "cgroup.procs", "0"));
-	assert_int_equal(memory_number(proxy, "budget"), LIMIT / 2);
-	assert_int_equal(memory_number(proxy, "window"), MIB);
-	proxy_stop(proxy);
-	assert_int_equal(rmdir(directory), 0);
 }
 
 int main(void)
@@ -606,10 +528,6 @@ int main(void)
 		proxy_test(test_who_reads_late_gets_everything_in_order),
 		proxy_test(test_when_it_is_used_up_nobody_new_is_let_in),
 	};
-	const struct CMUnitTest container[] = {
-		cmocka_unit_test(test_the_default_is_half_of_the_cgroups_limit),
-	};
 
-	return proxy_run_both(tests, sixteen) + proxy_run_both(small, four) +
-	       cmocka_run_group_tests(container, NULL, NULL);
+	return proxy_run_both(tests, sixteen) + proxy_run_both(small, four);
 }

@@ -18,6 +18,7 @@
 
 #include "common/proxy.h"
 #include "common/raw.h"
+#include "common/sandbox.h"
 #include "common/status.h"
 #include "kernel/session.h"
 
@@ -63,19 +64,6 @@ static void record_close(struct record *record)
 static void fail_redirects(struct record *record, uint64_t bytes)
 {
 	__atomic_fetch_add(&record->session->sent, bytes, __ATOMIC_RELAXED);
-}
-
-static bool file_write(const char *directory, const char *name, const char *text)
-{
-	char path[256];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	file = fopen(path, "we");
-	if (file == NULL)
-		return false;
-	fputs(text, file);
-	return fclose(file) == 0;
 }
 
 struct pair {
@@ -257,14 +245,14 @@ static struct raw *tight_open(const struct proxy *proxy, const char *limit)
 
 	snprintf(directory, sizeof(directory), "/sys/fs/cgroup/memory/xylem-test-%d", getpid());
 	if (mkdir(directory, 0755) < 0 ||
-	    !file_write(directory, "memory.kmem.tcp.limit_in_bytes", limit) ||
-	    !file_write(directory, "cgroup.procs", "0")) {
+	    !sandbox_cgroup_put(directory, "memory.kmem.tcp.limit_in_bytes", limit) ||
+	    !sandbox_cgroup_put(directory, "cgroup.procs", "0")) {
 		rmdir(directory);
 		return NULL;
 	}
 	/* A socket stays in the cgroup that it was made in. */
 	raw = raw_open(proxy);
-	assert_true(file_write("/sys/fs/cgroup/memory", "cgroup.procs", "0"));
+	assert_true(sandbox_cgroup_put("/sys/fs/cgroup/memory", "cgroup.procs", "0"));
 	rmdir(directory);
 	return raw;
 }

@@ -72,9 +72,9 @@ static void examine(void (*prepare)(void), const char *option)
 	run(prepare, STRINGS("doctor", "--json", "--cgroup", sandbox_cgroup(), option));
 	json_decref(report);
 	report = json_loads(outcome.out, 0, NULL);
-	if (report == NULL) {
+	if (report == NULL || outcome.err[0] != '\0') {
 		show();
-		fail_msg("that is no JSON");
+		fail_msg("that is no JSON, or not all");
 	}
 	assert_int_equal(json_integer_value(json_object_get(report, "status")), outcome.status);
 }
@@ -487,6 +487,7 @@ static void test_an_agent_that_is_alone_on_the_cgroup_is_seen(void **state)
 	examine(NULL, NULL);
 	assert_int_equal(bpf_prog_detach2(program, cgroup, BPF_CGROUP_SOCK_OPS), 0);
 	found("cgroup", "no", "allows no second one");
+	found("cgroup", "no", "BPF_F_ALLOW_MULTI");
 	found("population", "no", "cannot attach");
 	lanes("no", FAILURE);
 	assert_int_equal(bpf_prog_attach(program, cgroup, BPF_CGROUP_SOCK_OPS, BPF_F_ALLOW_MULTI),

@@ -29,12 +29,15 @@ static void probe_cgroup(struct xy_ward *ward, struct xy_finding *finding)
 	/* Where it may not be asked it cannot be attached to, and `programs` says why. */
 	error = bpf_prog_query(fd, BPF_CGROUP_SOCK_OPS, 0, &flags, NULL, &count);
 	close(fd);
-	if (!error && count && !(flags & BPF_F_ALLOW_MULTI))
+	if (!error && count && !(flags & BPF_F_ALLOW_MULTI)) {
 		xy_found_no(finding,
 			    "%s has another agent's sock_ops program, which allows no "
 			    "second one",
 			    path);
-	else if (!error && count)
+		snprintf(finding->remedy, sizeof(finding->remedy),
+			 "have that agent attach with BPF_F_ALLOW_MULTI, or stop it (bpftool "
+			 "cgroup tree); or name another cgroup with --cgroup");
+	} else if (!error && count)
 		xy_found(finding, XY_VERDICT_OK,
 			 "%s; %u sock_ops program%s attached to it already, side by side", path,
 			 count, count == 1 ? " is" : "s are");
@@ -52,7 +55,7 @@ const struct xy_probe xy_probe_cgroup = {
 /* ---- programs -------------------------------------------------------------------------------- */
 
 /* What the kernel was built without, so that no right helps. */
-static bool kernel_lacks(struct xy_finding *finding)
+static void remedy_of_configuration(struct xy_finding *finding)
 {
 	const char *lacks = NULL;
 
@@ -63,11 +66,9 @@ static bool kernel_lacks(struct xy_finding *finding)
 		lacks = "CONFIG_BPF_STREAM_PARSER";
 	else if (libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_SOCK_OPS, NULL) == 0)
 		lacks = "CONFIG_CGROUP_BPF";
-	if (!lacks)
-		return false;
-	snprintf(finding->remedy, sizeof(finding->remedy),
-		 "another kernel: this one seems to be built without %s", lacks);
-	return true;
+	if (lacks)
+		snprintf(finding->remedy, sizeof(finding->remedy),
+			 "another kernel: this one seems to be built without %s", lacks);
 }
 
 static void probe_programs(struct xy_ward *ward, struct xy_finding *finding)
@@ -82,7 +83,7 @@ static void probe_programs(struct xy_ward *ward, struct xy_finding *finding)
 		snprintf(finding->remedy, sizeof(finding->remedy), "run it as root, or with %s",
 			 missing);
 	} else if (ward->error != -EPERM) {
-		kernel_lacks(finding);
+		remedy_of_configuration(finding);
 	}
 }
 

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <bpf/libbpf.h>
+
 #include "base/clock.h"
 
 #define BEAT_AHEAD_S 3600
@@ -187,6 +189,7 @@ static void attach(struct xy_ward *ward)
 
 static void child(struct xy_ward *ward, const struct xy_probe *const *probes, bool stop_at_no)
 {
+	libbpf_set_print(NULL);
 	xy_place_enter(&ward->place);
 	if (ward->kernel && !ward->place.no_cgroup[0])
 		attach(ward);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a worker does when something happens between two of its steps that no client can time: the
- * linker lets the test be there (--wrap).
+ * What a worker does when something happens between two of its steps that no client can time, where
+ * the linker lets the test be (--wrap), or when there is more than a client soon sends.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -76,6 +76,8 @@ static int setup(void **state)
 	if (!receiver || !sender || !connection || xy_worker_new(&core, 0, &worker))
 		return -1;
 	sender->endpoint = SOURCE;
+	atomic_init(&sender->references, 1);
+	atomic_init(&receiver->references, 1);
 	receiver->worker = worker;
 	connection->worker = worker;
 	connection->peer = receiver;
@@ -111,8 +113,8 @@ static uint64_t counted(enum xy_counter counter)
 
 /* ---- memory that fails when something arrives ------------------------------------------------ */
 
-/* One frame of SOURCE comes for the receiver. Returns the bytes that are held then. */
-static size_t arrive(uint16_t fragment, uint16_t fragments, enum xy_delivery_policy policy)
+/* Into the connection's input. */
+static void put_frame(uint16_t fragment, uint16_t fragments)
 {
 	static const uint8_t payload[1000];
 	struct xy_frame header = {.type = XY_DATA,
@@ -121,13 +123,20 @@ static size_t arrive(uint16_t fragment, uint16_t fragments, enum xy_delivery_pol
 				  .fragment = fragment,
 				  .fragments = fragments};
 	uint8_t frame[XY_HEADER_SIZE + sizeof(payload)];
-	struct xy_chain chain = {0};
-	struct xy_cursor cursor;
-	struct xy_view view;
 
 	xy_frame_compose(&header, payload, sizeof(payload), frame);
 	assert_int_equal(xy_pipe_write(connection->in, frame, sizeof(frame)), 0);
 	xy_pipe_flush(connection->in);
+}
+
+/* One frame of SOURCE comes for the receiver. Returns the bytes that are held then. */
+static size_t arrive(uint16_t fragment, uint16_t fragments, enum xy_delivery_policy policy)
+{
+	struct xy_chain chain = {0};
+	struct xy_cursor cursor;
+	struct xy_view view;
+
+	put_frame(fragment, fragments);
 	assert_int_equal(xy_pipe_read(connection->in, &view), 0);
 	cursor = xy_view_cursor(&view);
 	assert_int_equal(xy_cursor_share(&cursor, view.length, &chain), 0);
@@ -202,6 +211,65 @@ static void with_memory_it_arrives(void **state)
 	assert_false(connection->broken);
 }
 
+/* ---- what another loop is told -------------------------------------------------------------- */
+
+/* A fragment of SOURCE's that goes on with something, for a receiver on another loop that has so
+ * many bytes to take. Returns the bytes then, and what was counted before that loop runs. */
+static uint64_t not_posted(uint64_t pending, uint64_t *ret_messages)
+{
+	struct xy_connection *publisher = calloc(1, sizeof(*publisher));
+	struct xy_worker *other;
+	struct xy_cursor cursor;
+	struct xy_view view;
+	uint64_t then;
+
+	assert_non_null(publisher);
+	assert_int_equal(xy_worker_new(&core, 1, &other), 0);
+	publisher->peer = sender;
+	publisher->worker = sender->worker = worker;
+	receiver->worker = other;
+	receiver->number = 1;
+	atomic_store(&receiver->pending, pending);
+	put_frame(1, 3);
+	assert_int_equal(xy_pipe_read(connection->in, &view), 0);
+	cursor = xy_view_cursor(&view);
+	assert_int_equal(
+		xy_deliver(worker, receiver, XY_DELIVER_DROP_NEWEST, &cursor, view.length, 1), 0);
+	xy_pipe_advance(connection->in, view.length, view.length);
+	xy_deliver_flush(worker, publisher);
+	then = atomic_load(&receiver->pending);
+	*ret_messages = counted(XY_COUNT_OVERFLOW_NEWEST);
+	assert_int_equal(counted(XY_COUNT_OVERFLOW), 1);
+	assert_int_equal(publisher->unposted.count, 1);
+
+	xy_loop_stop(other->loop);
+	assert_int_equal(xy_loop_run(other->loop), 0);
+	assert_int_equal(atomic_load(&receiver->pending), pending);
+	assert_int_equal(counted(XY_COUNT_OVERFLOW_NEWEST), 1);
+	xy_worker_free(other);
+	free(publisher->unposted.list);
+	free(publisher);
+	return then;
+}
+
+static void another_loop_is_told_of_a_message_that_does_not_end(void **state)
+{
+	uint64_t messages;
+
+	(void)state;
+	assert_true(not_posted(1 << 20, &messages) > 1 << 20);
+	assert_int_equal(messages, 0); /* there, unless it is counted already */
+}
+
+static void what_another_loop_is_told_is_bounded(void **state)
+{
+	uint64_t messages;
+
+	(void)state;
+	assert_int_equal(not_posted(2 << 20, &messages), 2 << 20);
+	assert_int_equal(messages, 1);
+}
+
 /* ---- sums of the memory budget --------------------------------------------------------------- */
 
 static void what_lands_late_in_a_lane_that_is_closed_counts_for_nobody(void **state)
@@ -228,6 +296,8 @@ int main(void)
 		test(what_may_be_dropped_is_lost_and_counted),
 		test(a_stream_that_may_lose_nothing_ends),
 		test(with_memory_it_arrives),
+		test(another_loop_is_told_of_a_message_that_does_not_end),
+		test(what_another_loop_is_told_is_bounded),
 		test(what_lands_late_in_a_lane_that_is_closed_counts_for_nobody),
 	};
 

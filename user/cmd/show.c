@@ -74,6 +74,11 @@ static void show_kernel_path(const json_t *path, uint64_t lanes, size_t flows)
 		       text_of(path, "cgroup_why"));
 		if (*text_of(path, "untested"))
 			printf("Not tested    %s\n", text_of(path, "untested"));
+		if (number_of(path, "sockets_left"))
+			printf("Sockets left  %s: another eBPF agent's, or the maps were full; "
+			       "their "
+			       "clients have no lanes\n",
+			       XY_COUNT(number_of(path, "sockets_left")));
 		if (*text_of(path, "pins"))
 			printf("Pinned maps   %s\n", text_of(path, "pins"));
 		else

@@ -99,6 +99,7 @@ struct xy_core {
 	struct xy_budget budget;
 	struct xy_service service; /* main's thread */
 	_Atomic(bool) draining;
+	_Atomic(bool) foreign_told; /* that another eBPF agent owns clients' sockets */
 	_Atomic(uint64_t) counter[XY_COUNTER_COUNT];
 };
 

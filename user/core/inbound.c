@@ -295,6 +295,20 @@ static void data_frame(struct xy_connection *connection, struct run *run,
 
 /* ---- frames ---------------------------------------------------------------------------------- */
 
+/* A client outside of the cgroup is nothing to worry about; one whose socket is another agent's,
+ * likely like all of them, is something to know. */
+static void no_lane(struct xy_core *core, const struct xy_peer *peer, int error)
+{
+	xy_count(core, XY_COUNT_NOT_BOUND, 1);
+	xy_log(error == -ENOENT ? XY_LOG_DEBUG : XY_LOG_WARN, "no-lane", "endpoint=%016lx error=%d",
+	       peer->endpoint, error);
+	if (xy_kernel_sockets_left(core->kernel) && !atomic_exchange(&core->foreign_told, true))
+		xy_log(XY_LOG_WARN, "sockets-left",
+		       "why=\"clients' sockets are in another eBPF agent's sockmap, or the maps "
+		       "are "
+		       "full (--lanes): these clients have no lanes\"");
+}
+
 /* The client's first frame decides whether the connection is a lane (the claim ends with it). */
 static int first_frame(struct xy_connection *connection, const struct xy_frame *frame)
 {
@@ -312,11 +326,7 @@ static int first_frame(struct xy_connection *connection, const struct xy_frame *
 				connection->lane = true;
 				xy_count(core, XY_COUNT_LANES, 1);
 			} else {
-				/* -ENOENT, of a client outside of the cgroup, is nothing to worry
-				 * about. */
-				xy_count(core, XY_COUNT_NOT_BOUND, 1);
-				xy_log(error == -ENOENT ? XY_LOG_DEBUG : XY_LOG_WARN, "no-lane",
-				       "endpoint=%016lx error=%d", peer->endpoint, error);
+				no_lane(core, peer, error);
 			}
 		}
 	}

@@ -175,12 +175,13 @@ static json_t *kernel_path(const struct xy_core *core)
 
 	if (!kernel)
 		return json_pack("{s:b, s:s}", "active", 0, "reason", core->kernel_why);
-	return json_pack("{s:b, s:s, s:s, s:s, s:s, s:s?, s:s?, s:i, s:i, s:i}", "active", 1,
+	return json_pack("{s:b, s:s, s:s, s:s, s:s, s:s?, s:s?, s:i, s:i, s:i, s:I}", "active", 1,
 			 "reason", "", "untested", xy_kernel_untried(kernel), "cgroup",
 			 xy_kernel_cgroup(kernel), "cgroup_why", xy_kernel_cgroup_why(kernel),
 			 "pins", xy_kernel_pins(kernel), "pins_why", xy_kernel_pins_why(kernel),
 			 "slots", (int)xy_kernel_slots(kernel), "slots_free",
-			 (int)xy_kernel_slots_free(kernel), "flows", (int)xy_kernel_flows(kernel));
+			 (int)xy_kernel_slots_free(kernel), "flows", (int)xy_kernel_flows(kernel),
+			 "sockets_left", (json_int_t)xy_kernel_sockets_left(kernel));
 }
 
 static json_t *core_of(const struct xy_core *core)

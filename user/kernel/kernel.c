@@ -265,6 +265,11 @@ uint32_t xy_kernel_flows(const struct xy_kernel *kernel)
 	return kernel->flows;
 }
 
+uint64_t xy_kernel_sockets_left(const struct xy_kernel *kernel)
+{
+	return __atomic_load_n(&kernel->control->sockets_left, __ATOMIC_RELAXED);
+}
+
 const struct xy_control *xy_kernel_control(const struct xy_kernel *kernel)
 {
 	return kernel->control;

@@ -72,6 +72,8 @@ const char *xy_kernel_pins_why(const struct xy_kernel *kernel);   /* … and why
 uint32_t xy_kernel_slots(const struct xy_kernel *kernel);
 uint32_t xy_kernel_slots_free(struct xy_kernel *kernel); /* of these, now; any thread */
 uint32_t xy_kernel_flows(const struct xy_kernel *kernel);
+/* Clients' sockets that could not be put into the sockmaps. Any thread. */
+uint64_t xy_kernel_sockets_left(const struct xy_kernel *kernel);
 const struct xy_control *xy_kernel_control(const struct xy_kernel *kernel); /* counters */
 /* What the trial could not try, and why; "" = it tried everything; NULL = there was none. */
 const char *xy_kernel_untried(const struct xy_kernel *kernel);

@@ -174,6 +174,15 @@ model:
 	@scripts/deps.sh check check
 	@MODEL_FULL=1 python3 tests/model/test_model.py
 
+# Containers: another eBPF agent is among what they meet.
+$(BUILD)/tests/pods/%.bpf.o: tests/pods/%.bpf.c $(FLAGS)
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+.PHONY: check-pods
+check-pods: $(BUILD)/xylem $(BUILD)/tests/pods/foreign.bpf.o
+	@scripts/deps.sh check pods
+	@BUILD=$(BUILD) JOBS=1 scripts/check.sh pods
+
 # The same tests in a sanitizer's build, with fewer messages: what it says fails the test.
 .PHONY: check-asan check-tsan
 check-asan check-tsan: check-%: deps
@@ -270,6 +279,7 @@ help:
 	@echo 'make chaos         random traffic and faults for SECONDS (60), by SEED (random; root)'
 	@echo 'make check-unit    one level by itself; also check-fuzz, check-kernel, check-e2e (root),'
 	@echo '                   and check-model'
+	@echo 'make check-pods    pods of real containers, with runc (root)'
 	@echo 'make model         verifies the larger models, too (minutes, 4 GB; docs/MODEL.md)'
 	@echo 'make check-asan    every test in a build with the address and undefined sanitizers; also check-tsan'
 	@echo 'make check-vm      tests on older kernels, in virtual machines, as a table; GUESTS="5.10 6.1": these'

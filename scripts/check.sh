@@ -3,7 +3,7 @@
 #
 # Runs built tests and counts what they say.
 #
-#   scripts/check.sh LEVEL…     levels: unit, fuzz, kernel, e2e, model
+#   scripts/check.sh LEVEL…     levels: unit, fuzz, kernel, e2e, model, pods
 #
 # A test is a program $BUILD/tests/LEVEL/test_* (cmocka), or a script tests/LEVEL/test_*.py. Both
 # speak TAP on standard output; one that prints no plan counts as one test, by its exit status. Each
@@ -26,7 +26,7 @@ BUILD=$(realpath -m "${BUILD:-build}")
 JOBS=${JOBS:-2}
 export XY_BUILD=$BUILD XYLEM=$BUILD/xylem CMOCKA_MESSAGE_OUTPUT=TAP PYTHONUNBUFFERED=1
 export PYTHONDONTWRITEBYTECODE=1
-declare -A TIMEOUT=([unit]=300 [fuzz]=300 [kernel]=900 [e2e]=900 [model]=600)
+declare -A TIMEOUT=([unit]=300 [fuzz]=300 [kernel]=900 [e2e]=900 [model]=600 [pods]=300)
 passed=0 failed=0 skipped=0
 record=${CHECK_RESULTS:-/dev/null}
 

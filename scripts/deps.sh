@@ -7,7 +7,7 @@
 #   scripts/deps.sh install STAGE…   installs what is missing, and only that (root, apt-get)
 #   scripts/deps.sh list             prints the packages
 #
-# Stages: build, check, lint, tidy, fuzz, vm. Programs and headers are probed instead of asking dpkg, so that
+# Stages: build, check, lint, tidy, fuzz, pods, vm. Programs and headers are probed instead of asking dpkg, so that
 # a hand-built library counts.
 set -euo pipefail
 
@@ -32,6 +32,9 @@ check     spin             program spin
 lint      clang-format     program clang-format
 tidy      clang-tidy       program clang-tidy
 fuzz      libclang-rt-dev  runtime fuzzer
+pods      runc             program runc
+pods      iproute2         program ip
+pods      python3-yaml     module  yaml
 vm        qemu-system-x86  program qemu-system-x86_64
 vm        busybox-static   program busybox
 vm        cpio             program cpio
@@ -63,6 +66,7 @@ missing() {
 		program) command -v "$what" >/dev/null || echo "$package" ;;
 		header) have_header "$what" || echo "$package" ;;
 		runtime) have_runtime "$what" || echo "$package" ;;
+		module) python3 -c "import $what" 2>/dev/null || echo "$package" ;;
 		file) [[ -e $what ]] || echo "$package" ;;
 		esac
 	done <<<"$LIST"
@@ -75,7 +79,7 @@ check)
 	mapfile -t packages < <(missing "$@")
 	[[ ${#packages[@]} == 0 ]] && exit 0
 	echo "missing packages: ${packages[*]}" >&2
-	if [[ " $* " == *" tidy "* || " $* " == *" fuzz "* || " $* " == *" vm "* ]]; then
+	if [[ " $* " =~ " "(tidy|fuzz|pods|vm)" " ]]; then
 		echo "install them with: apt-get install ${packages[*]}" >&2
 	else
 		echo "install them with: make deps (as root)" >&2

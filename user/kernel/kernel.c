@@ -73,13 +73,15 @@ static void control_fill(struct xy_kernel *kernel, const struct xy_kernel_option
 
 int xy_population_attach(struct xy_kernel *kernel, int cgroup)
 {
+	libbpf_print_fn_t print = libbpf_set_print(NULL); /* the caller tells */
 	struct bpf_link *link;
+	int error;
 
 	link = bpf_program__attach_cgroup(kernel->bpf->progs.client_established, cgroup);
-	if (!link)
-		return -errno;
+	error = link ? 0 : -errno;
+	libbpf_set_print(print);
 	kernel->population = link;
-	return 0;
+	return error;
 }
 
 static void descriptors_note(struct xy_kernel *kernel)
@@ -175,11 +177,11 @@ int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **r
 	if (error) {
 		/* Also where another agent has attached alone: neither BPF_F_ALLOW_MULTI here nor
 		 * BPF_F_ALLOW_OVERRIDE above. */
-		xy_why(why, why_size, "cannot attach to cgroup %s: %s%s", kernel->cgroup,
-		       strerror(-error),
-		       error == -EPERM ? "; needs CAP_NET_ADMIN, and no other sock_ops program "
-					 "there or above that tolerates none beside it"
-				       : "");
+		xy_why(why, why_size, "cannot attach: %s%s; cgroup %s", strerror(-error),
+		       error == -EPERM ? "; needs CAP_NET_ADMIN, and no sock_ops program of "
+					 "another agent that tolerates none beside it"
+				       : "",
+		       kernel->cgroup);
 		goto err_grace;
 	}
 	xy_pins_make(&kernel->pins, options->bpffs, options->instance, kernel->bpf);

@@ -170,7 +170,7 @@ static void probe_run(struct xy_ward *ward, const struct xy_probe *probe)
 	probe->run(ward, finding);
 	if (finding->verdict == XY_VERDICT_OK)
 		finding->remedy[0] = '\0';
-	if (finding->verdict == XY_VERDICT_NO)
+	if (finding->verdict == XY_VERDICT_NO || finding->verdict == XY_VERDICT_UNTRIED)
 		pair_close(ward);
 }
 

@@ -98,6 +98,7 @@ verdict() {
 	local -a targets=("$build/tests/$program") command=("$build/tests/$program")
 	if [[ $program == *.py ]]; then
 		targets=() command=(python3 "tests/$program")
+		[[ $program != pods/* ]] || targets=("$build/tests/pods/foreign.bpf.o")
 	elif [[ $program == chaos ]]; then
 		targets=("$build/chaos/chaos" "$build/chaos/libchaos.so")
 		command=("$build/chaos/chaos" "$build/chaos" 60 1 60000)

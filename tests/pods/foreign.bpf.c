@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Another eBPF agent, as a service mesh brings one: it puts every connection that its cgroup makes
  * into a sockmap of its own, which carries a verdict of its own (that passes).
@@ -33,4 +33,4 @@ int foreign_verdict(struct sk_msg_md *msg)
 	return SK_PASS;
 }
 
-char _license[] SEC("license") = "Dual BSD/GPL";
+char _license[] SEC("license") = "BSD";

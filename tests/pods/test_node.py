@@ -45,7 +45,7 @@ class Node:
 
     def proxy(self, *options):
         own = Pod(self.machine, "systemd", netns=self.netns)
-        return Proxy(own, "--listen", SERVER, "--cgroup", "/host", "--token-file",
+        return Proxy(own, "--listen", SERVER, "--cgroup", "all", "--token-file",
                      "/run/secrets/token", *options, more_mounts=[self.token_mount()]).ready()
 
     def app(self, pod, command, *arguments):

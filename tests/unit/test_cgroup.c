@@ -342,6 +342,7 @@ static void through_the_hosts_mount_the_own_pod_is_found(void **state)
 		make_directory(directory);
 	}
 	chosen(NULL, "/host" SYSTEMD_POD, "pod " UID ", which this runs in");
+	chosen("all", "/host", "all of the mount");
 	chosen("pod:" UID_OTHER, "/host" OTHER_POD, "pod " UID_OTHER);
 }
 

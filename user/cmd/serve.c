@@ -82,10 +82,10 @@ static const struct xy_option serve_options[] = {
 	{.name = "cgroup",
 	 .letter = 'c',
 	 .kind = XY_OPTION_TEXT,
-	 .argument = "DIR|pod:UID|container:ID|pid:N",
-	 .help = "cgroup v2 whose processes may get lanes: a directory, that of a pod, of a "
-		 "container, or the one that a process is in; if not given: that of the pod that "
-		 "this runs in, or else all that is mounted",
+	 .argument = "DIR|all|pod:UID|container:ID|pid:N",
+	 .help = "cgroup v2 whose processes may get lanes: a directory, all that is mounted, that "
+		 "of a pod, of a container, or the one that a process is in; if not given: that of "
+		 "the pod that this runs in, or else all",
 	 .offset = offsetof(struct serve, cgroup)},
 	{.name = "kernel-path",
 	 .letter = 'k',

@@ -371,10 +371,11 @@ int xy_cgroup_choose(const char *root, const char *wanted, char ret_path[PATH_MA
 	const char *pid = wanted ? after(wanted, "pid:") : NULL;
 	const char *pod = wanted ? after(wanted, "pod:") : NULL;
 	const char *container = wanted ? after(wanted, "container:") : NULL;
+	bool all = wanted && !strcmp(wanted, "all");
 	struct view view;
 	int error;
 
-	if (wanted && !pid && !pod && !container) {
+	if (wanted && !all && !pid && !pod && !container) {
 		if (strlen(wanted) >= PATH_MAX) {
 			xy_why(why, why_size, "the path of the cgroup is too long");
 			return -ENAMETOOLONG;
@@ -388,6 +389,11 @@ int xy_cgroup_choose(const char *root, const char *wanted, char ret_path[PATH_MA
 		xy_why(why, why_size,
 		       "no cgroup v2 is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup");
 		return error;
+	}
+	if (all) {
+		strcpy(ret_path, view.path);
+		xy_why(why, why_size, "all of the mount");
+		return 0;
 	}
 	if (pid)
 		return process_choose(&view, root, pid, ret_path, why, why_size);

@@ -19,10 +19,10 @@ struct xylem_bpf;
 
 /* ---- cgroup.c ---- */
 
-/* The cgroup v2 directory that `wanted` stands for: "pid:N", "pod:UID", "container:ID" or a
- * directory, which is not looked at; NULL: the pod that this process runs in, or else the root of
- * the widest v2 mount. `root` stands in front of every path that is read: "" for the machine. In
- * why: for what reason this one, or why none (-ENOENT, -EINVAL, -ENAMETOOLONG). */
+/* The cgroup v2 directory that `wanted` stands for: "pid:N", "pod:UID", "container:ID", "all"
+ * or a directory, which is not looked at; NULL: the pod that this process runs in, or else "all":
+ * the root of the widest v2 mount. `root` stands in front of every path that is read: "" for the
+ * machine. In why: for what reason this one, or why none (-ENOENT, -EINVAL, -ENAMETOOLONG). */
 int xy_cgroup_choose(const char *root, const char *wanted, char ret_path[PATH_MAX], char *why,
 		     size_t why_size);
 /* Chooses and opens. -ENOENT, -ENOTDIR, -EINVAL: is none. ret_path has PATH_MAX bytes. */

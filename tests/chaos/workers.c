@@ -14,6 +14,7 @@
 #include "chaos/judge.h"
 #include "chaos/members.h"
 #include "chaos/worker.h"
+#include "common/sandbox.h"
 
 #define HANG_MS    90000 /* without a turn; what a worker waits for has bounds of 5 s and less */
 #define SEEN_MS    5000  /* from the cause of an end until it is seen */
@@ -35,24 +36,11 @@ static char tight[64]; /* cgroup directory; "" = none */
 
 /* ---- a cgroup with little memory for sockets ------------------------------------------------- */
 
-static bool file_write(const char *directory, const char *name, const char *text)
-{
-	char path[192];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	file = fopen(path, "we");
-	if (file == NULL)
-		return false;
-	fputs(text, file);
-	return fclose(file) == 0;
-}
-
 static void tight_open(void)
 {
 	snprintf(tight, sizeof(tight), "/sys/fs/cgroup/memory/xylem-chaos-%d", getpid());
 	if (mkdir(tight, 0755) == 0 &&
-	    file_write(tight, "memory.kmem.tcp.limit_in_bytes", "1048576"))
+	    sandbox_cgroup_put(tight, "memory.kmem.tcp.limit_in_bytes", "1048576"))
 		return;
 	rmdir(tight);
 	tight[0] = '\0';
@@ -96,7 +84,7 @@ static void start(uint32_t number)
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (worker->plan.tight && tight[0] != '\0')
-		file_write(tight, "cgroup.procs", "0");
+		sandbox_cgroup_put(tight, "cgroup.procs", "0");
 	if (worker->plan.kind == WORKER_PYTHON)
 		run_python(number, life);
 	if (worker->plan.kind == WORKER_GARBAGE)

@@ -12,5 +12,7 @@
 uint64_t footprint_memory(const struct proxy *proxy);
 /* How many files there are of a pattern with one %s, the instance's name. */
 unsigned footprint_files(const char *pattern, const char *instance);
+/* How many cgroups below the sandbox's have this in their name. */
+unsigned footprint_cgroups(const char *part);
 
 #endif

@@ -435,6 +435,18 @@ void raw_expect_closed(struct raw *raw)
 	}
 }
 
+void raw_drain(struct raw *raw)
+{
+	static uint8_t bytes[1 << 16];
+	struct pollfd pollfd = {.fd = raw->fd, .events = POLLIN};
+	ssize_t got;
+
+	do {
+		assert_int_equal(poll(&pollfd, 1, TEST_TIMEOUT_MS), 1);
+		got = recv(raw->fd, bytes, sizeof(bytes), 0);
+	} while (got > 0);
+}
+
 void raw_send_fence(struct raw *receiver, struct raw *sender)
 {
 	struct xy_frame fence = raw_header(sender, XY_DATA);

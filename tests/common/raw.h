@@ -108,6 +108,8 @@ void raw_expect_text(struct raw *raw, const char *text);
 const struct raw_frame *raw_expect_error(struct raw *raw, enum xy_error error);
 /* Nothing but the end of the stream (or RST) follows. */
 void raw_expect_closed(struct raw *raw);
+/* Reads on, whatever comes, until the stream ends. */
+void raw_drain(struct raw *raw);
 /* The sender has sent a message to the receiver's endpoint, and this is the receiver's next DATA:
  * by the order of one source nothing else of that sender is on its way. */
 void raw_expect_fence(struct raw *receiver, struct raw *sender);

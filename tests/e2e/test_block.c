@@ -164,18 +164,6 @@ static void test_nothing_is_lost_while_the_subscriber_makes_progress(void **stat
 	slow_but_moving(*state, raw_open_unix(*state));
 }
 
-static void end_of_stream(struct raw *raw)
-{
-	static uint8_t bytes[1 << 16];
-	struct pollfd pollfd = {.fd = raw->fd, .events = POLLIN};
-	ssize_t got;
-
-	do {
-		assert_int_equal(poll(&pollfd, 1, TEST_TIMEOUT_MS), 1);
-		got = recv(raw->fd, bytes, sizeof(bytes), 0);
-	} while (got > 0);
-}
-
 static void stalled(const struct proxy *proxy, struct raw *publisher)
 {
 	enum { STALL_MS = 700, MORE = 100 };
@@ -202,7 +190,7 @@ static void stalled(const struct proxy *proxy, struct raw *publisher)
 		i += feed_step(&feed);
 		drain(healthy, &feed, &got);
 	}
-	end_of_stream(receiver);
+	raw_drain(receiver);
 	raw_close(receiver);
 	raw_close(healthy);
 }

@@ -4,7 +4,6 @@
  * other is taken away, by a real cause where there is one, else by a library that plays a broken
  * kernel (tests/preload/kernel.c).
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -30,6 +29,7 @@
 #include <bpf/bpf.h>
 
 #include "common/command.h"
+#include "common/footprint.h"
 #include "common/sandbox.h"
 
 #define NOBODY       65534
@@ -98,17 +98,6 @@ static void lanes(const char *word, int status)
 {
 	assert_string_equal(text_of(report, "lanes"), word);
 	ended(status);
-}
-
-static void assert_nothing_left(void)
-{
-	DIR *directory = opendir(sandbox_cgroup());
-	const struct dirent *entry;
-
-	assert_non_null(directory);
-	while ((entry = readdir(directory)) != NULL)
-		assert_null(strstr(entry->d_name, "xylem-doctor"));
-	closedir(directory);
 }
 
 /* ---- what is taken away ---------------------------------------------------------------------- */
@@ -300,7 +289,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	fault_end();
-	assert_nothing_left();
+	assert_int_equal(footprint_cgroups("xylem-doctor"), 0);
 	return 0;
 }
 
@@ -392,7 +381,7 @@ static void test_a_signal_leaves_nothing_behind(void **state)
 		kill(running.pid, signals[i]);
 		finish(running);
 		assert_in_range(-outcome.status, 0, SIGTERM);
-		assert_nothing_left();
+		assert_int_equal(footprint_cgroups("xylem-doctor"), 0);
 	}
 }
 
@@ -599,7 +588,7 @@ static void test_serve_tries_its_lanes_and_says_so(void **state)
 	(void)state;
 	works(LISTENING("--cgroup", sandbox_cgroup()));
 	SAYS("event=kernel-path active=yes", "tested=yes");
-	assert_nothing_left();
+	assert_int_equal(footprint_cgroups("xylem-doctor"), 0);
 	works(LISTENING("--cgroup", sandbox_cgroup(), "--lanes", "1"));
 	SAYS("event=kernel-path active=yes", "untested=\"one lane is too few to try\"");
 	works(start(as_sidecar_with_cgroups_read_only,

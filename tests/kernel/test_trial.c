@@ -3,7 +3,6 @@
  * The self-test of a kernel side before it attaches: it really moves messages, and leaves maps,
  * slots and the cgroup as if it had not been.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,21 +12,11 @@
 #include <bpf/bpf.h>
 #include <cmocka.h>
 
+#include "common/footprint.h"
 #include "common/kernel_env.h"
 #include "common/sandbox.h"
 #include "kernel/internal.h"
 #include "xylem.skel.h"
-
-static void assert_no_cgroup_left(void)
-{
-	DIR *directory = opendir(sandbox_cgroup());
-	const struct dirent *entry;
-
-	assert_non_null(directory);
-	while ((entry = readdir(directory)) != NULL)
-		assert_null(strstr(entry->d_name, "xylem-doctor"));
-	closedir(directory);
-}
 
 static void it_tries_everything_and_leaves_no_trace(void **state)
 {
@@ -48,7 +37,7 @@ static void it_tries_everything_and_leaves_no_trace(void **state)
 	assert_int_equal(env->control->sockets, 0);
 	assert_int_equal(env->control->unbound, 0);
 	assert_int_equal(env->control->drops, 0);
-	assert_no_cgroup_left();
+	assert_int_equal(footprint_cgroups("xylem-doctor"), 0);
 	env_close(env);
 }
 
@@ -87,7 +76,7 @@ static void a_redirect_that_does_not_come_about_is_the_end_of_it(void **state)
 			 0);
 	assert_int_equal(xy_trial(env->kernel, sandbox_cgroup(), why, sizeof(why)), -EOPNOTSUPP);
 	assert_non_null(strstr(why, "self-test of population: "));
-	assert_no_cgroup_left();
+	assert_int_equal(footprint_cgroups("xylem-doctor"), 0);
 	env_close(env);
 }
 

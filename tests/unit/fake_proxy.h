@@ -587,4 +587,17 @@ static inline void expect_text(struct xy_client *client, const char *text)
 	assert_text(&message, text);
 }
 
+/* A proxy and its one client: both begin, and both end. */
+static inline struct xy_client *fake_open(struct fake *fake, struct xy_client_options options)
+{
+	fake_start(fake);
+	return fake_connect(fake, options);
+}
+
+static inline void fake_close(struct fake *fake, struct xy_client *client)
+{
+	xy_client_close(client);
+	fake_stop(fake);
+}
+
 #endif

@@ -1,20 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Which cgroup is chosen, from trees of files that look like the machines of the world. */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "kernel/internal.h"
 #include "kernel/pod.h"
+#include "unit/tree_fixture.h"
 
 #define UID       "0d3f1c9e-8a2b-4c5d-9e6f-112233445566"
 #define UID_SLICE "0d3f1c9e_8a2b_4c5d_9e6f_112233445566"
@@ -29,67 +20,14 @@
 #define INITIAL      "cgroup:[4026531835]"
 #define PRIVATE      "cgroup:[4026532999]"
 
-static char root[] = "/tmp/xylem-cgroup-XXXXXX";
 static char path[PATH_MAX], why[512];
 
 /* ---- trees ----------------------------------------------------------------------------------- */
-
-static char *whole(const char *name)
-{
-	static char buffer[2][PATH_MAX + sizeof(root)];
-	static unsigned turn;
-	char *result = buffer[turn++ % 2];
-
-	snprintf(result, sizeof(buffer[0]), "%s%s", root, name);
-	return result;
-}
-
-static void make_directory(const char *name)
-{
-	char *path_whole = whole(name);
-
-	for (char *at = path_whole + strlen(root) + 1; (at = strchr(at, '/')) != NULL; at++) {
-		*at = '\0';
-		mkdir(path_whole, 0755);
-		*at = '/';
-	}
-	mkdir(path_whole, 0755);
-}
-
-static void put(const char *name, const char *text)
-{
-	char directory[PATH_MAX];
-	FILE *file;
-
-	snprintf(directory, sizeof(directory), "%s", name);
-	*strrchr(directory, '/') = '\0';
-	make_directory(directory);
-	file = fopen(whole(name), "we");
-	assert_non_null(file);
-	fputs(text, file);
-	assert_int_equal(fclose(file), 0);
-}
 
 static void cgroup_namespace_is(const char *target)
 {
 	make_directory("/proc/self/ns");
 	assert_int_equal(symlink(target, whole("/proc/self/ns/cgroup")), 0);
-}
-
-static int tree_make(void **state)
-{
-	(void)state;
-	memcpy(root + strlen(root) - 6, "XXXXXX", 6);
-	return mkdtemp(root) != NULL ? 0 : -1;
-}
-
-static int tree_remove(void **state)
-{
-	char command[64];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", root);
-	return system(command);
 }
 
 #define chosen(wanted, expected, reason)                                                     \

@@ -22,8 +22,7 @@ static void connecting_says_hello_then_syncs_before_anything_else(void **state)
 	char why[XY_WHY_SIZE];
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){.token = "secret"});
+	client = fake_open(&fake, (struct xy_client_options){.token = "secret"});
 	fake_await(&fake, XY_SYNC, 1);
 	assert_int_equal(fake.frames[0].header.type, XY_HELLO);
 	assert_int_equal(fake.frames[0].header.source, 0);
@@ -39,8 +38,7 @@ static void connecting_says_hello_then_syncs_before_anything_else(void **state)
 	assert_int_equal(fake.frames[1].header.source, FAKE_ENDPOINT + 1);
 	assert_true(xy_client_on_lane(client));
 	assert_int_equal(xy_client_endpoint(client), FAKE_ENDPOINT + 1);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_refused_hello_fails_connect_with_its_reason(void **state)
@@ -82,8 +80,7 @@ static void a_published_message_is_sent_by_flush_with_id_source_and_sequence(voi
 	struct fake_frame frame;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_declare(client, "a.b", &topic), 0);
 	assert_int_equal(xy_client_declare(client, "a.b", &again), 0);
 	assert_ptr_equal(topic, again);
@@ -104,8 +101,7 @@ static void a_published_message_is_sent_by_flush_with_id_source_and_sequence(voi
 	assert_true(frame.header.timestamp > 0);
 	assert_memory_equal(frame.payload, "hello", 5);
 	assert_int_equal(fake_frame(&fake, XY_DATA, 1).header.sequence, 2);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_refused_topic_fails_declare_and_may_be_asked_for_again(void **state)
@@ -115,15 +111,13 @@ static void a_refused_topic_fails_declare_and_may_be_asked_for_again(void **stat
 
 	(void)state;
 	fake.refuse_declare = true;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_declare(client, "a", &topic), -EACCES);
 	assert_string_equal(xy_client_error(client), "forbidden: scripted");
 	assert_int_equal(xy_client_declare(client, "a.*", &topic), -EINVAL);
 	fake_set(&fake, &fake.refuse_declare, false);
 	assert_int_equal(xy_client_declare(client, "a", &topic), 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void next_gives_messages_in_order_with_subject_and_subscription(void **state)
@@ -133,8 +127,7 @@ static void next_gives_messages_in_order_with_subject_and_subscription(void **st
 	struct xy_message message;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_subscribe(client, "x.*", NULL, &subscription), 0);
 	fake_bind(&fake, "x.1");
 	fake_text(&fake, "x.1", 7, "one");
@@ -149,8 +142,7 @@ static void next_gives_messages_in_order_with_subject_and_subscription(void **st
 	expect_text(client, "two");
 	assert_int_equal(xy_client_next(client, 0, &message), -ETIMEDOUT);
 	assert_int_equal(xy_client_next(client, 1, &message), -ETIMEDOUT);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void messages_of_a_cancelled_subscription_are_ignored(void **state)
@@ -160,8 +152,7 @@ static void messages_of_a_cancelled_subscription_are_ignored(void **state)
 	struct xy_message message;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_subscribe(client, "x.1", NULL, &first), 0);
 	assert_int_equal(xy_client_subscribe(client, "x.2", NULL, &second), 0);
 	fake_bind(&fake, "x.1");
@@ -174,8 +165,7 @@ static void messages_of_a_cancelled_subscription_are_ignored(void **state)
 	assert_int_equal(xy_client_next(client, -1, &message), 0);
 	assert_text(&message, "here");
 	assert_ptr_equal(message.subscription, second);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void await_readable(struct xy_client *client)
@@ -193,8 +183,7 @@ static void process_calls_handlers_and_leaves_the_rest_to_next(void **state)
 	struct xy_client *client;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_subscribe(client, "h", &with, NULL), 0);
 	assert_int_equal(xy_client_subscribe(client, "n", NULL, NULL), 0);
 	fake_bind(&fake, "h");
@@ -210,8 +199,7 @@ static void process_calls_handlers_and_leaves_the_rest_to_next(void **state)
 	assert_string_equal(seen.text, "h1h2");
 	expect_text(client, "n1");
 	expect_text(client, "n2");
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void the_descriptor_is_readable_for_what_was_only_queued(void **state)
@@ -220,8 +208,7 @@ static void the_descriptor_is_readable_for_what_was_only_queued(void **state)
 	struct xy_topic *topic;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_true(xy_client_fd(client) >= 0);
 	assert_int_equal(xy_client_declare(client, "a", &topic), 0);
 	assert_int_equal(xy_client_process(client), 0);
@@ -230,8 +217,7 @@ static void the_descriptor_is_readable_for_what_was_only_queued(void **state)
 	await_readable(client);
 	assert_int_equal(xy_client_process(client), 0);
 	fake_await(&fake, XY_DATA, 1);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_handler_may_cancel_its_own_subscription(void **state)
@@ -245,8 +231,7 @@ static void a_handler_may_cancel_its_own_subscription(void **state)
 	struct xy_message message;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_subscribe(client, "h", &with, &subscription), 0);
 	seen.cancel = subscription;
 	fake_bind(&fake, "h");
@@ -265,8 +250,7 @@ static void a_handler_may_cancel_its_own_subscription(void **state)
 	assert_string_equal(message.subject, "");
 	assert_null(message.subscription);
 	assert_string_equal(seen.text, "a");
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_handler_may_close_the_client(void **state)
@@ -276,9 +260,7 @@ static void a_handler_may_close_the_client(void **state)
 	struct xy_message message;
 
 	(void)state;
-	fake_start(&fake);
-	client =
-		fake_connect(&fake, (struct xy_client_options){.on_direct = see, .context = &seen});
+	client = fake_open(&fake, (struct xy_client_options){.on_direct = see, .context = &seen});
 	fake_inject(&fake,
 		    (struct xy_frame){.type = XY_DATA, .flags = XY_DIRECT, .source = FAKE_PEER},
 		    "direct", 6);
@@ -303,9 +285,7 @@ static void an_error_that_answers_no_call_is_an_event(void **state)
 	struct xy_message message;
 
 	(void)state;
-	fake_start(&fake);
-	client =
-		fake_connect(&fake, (struct xy_client_options){.on_event = note, .context = &seen});
+	client = fake_open(&fake, (struct xy_client_options){.on_event = note, .context = &seen});
 	assert_int_equal(seen.events[XY_EVENT_CONNECTED], 1);
 	fake_inject_error(&fake, XY_E_UNKNOWN_ENDPOINT, 0);
 	fake_inject(&fake, (struct xy_frame){.type = XY_GOODBYE}, NULL, 0);
@@ -313,8 +293,7 @@ static void an_error_that_answers_no_call_is_an_event(void **state)
 		assert_int_equal(xy_client_next(client, 1, &message), -ETIMEDOUT);
 	assert_int_equal(seen.events[XY_EVENT_ERROR], 1);
 	assert_string_equal(seen.text, "unknown-endpoint: scripted");
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void drain_sends_all_says_goodbye_and_takes_what_still_comes(void **state)
@@ -327,8 +306,7 @@ static void drain_sends_all_says_goodbye_and_takes_what_still_comes(void **state
 	struct fake_frame last;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_subscribe(client, "h", &with, NULL), 0);
 	assert_int_equal(xy_client_declare(client, "a", &topic), 0);
 	fake_bind(&fake, "h");
@@ -345,8 +323,7 @@ static void drain_sends_all_says_goodbye_and_takes_what_still_comes(void **state
 	last = fake.frames[fake.count - 1];
 	assert_int_equal(last.header.type, XY_GOODBYE);
 	assert_int_equal(fake_count(&fake, XY_DATA), 1);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void sync_waits_until_all_was_handed_on(void **state)
@@ -355,8 +332,7 @@ static void sync_waits_until_all_was_handed_on(void **state)
 	struct xy_topic *topic;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_declare(client, "a", &topic), 0);
 	assert_int_equal(xy_client_publish(client, topic, "x", 1), 0);
 	assert_int_equal(xy_client_sync(client, -1), 0);
@@ -364,8 +340,7 @@ static void sync_waits_until_all_was_handed_on(void **state)
 	assert_int_equal(fake_count(&fake, XY_SYNC), 2);
 	fake_set(&fake, &fake.hold_synced, true);
 	assert_int_equal(xy_client_sync(client, 1), -ETIMEDOUT);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void ring(int signal)
@@ -381,15 +356,13 @@ static void a_signal_ends_waiting_with_eintr(void **state)
 	struct xy_message message;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &often, NULL);
 	assert_int_equal(xy_client_next(client, -1, &message), -EINTR);
 	assert_int_equal(xy_client_next(client, FAKE_TIMEOUT_S * 1000, &message), -EINTR);
 	setitimer(ITIMER_REAL, &never, NULL);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 int main(void)

@@ -19,8 +19,7 @@ static struct xy_client *subscribed(struct xy_client_options options, const char
 	struct xy_subscribe_options with = {.size = sizeof(with), .group = group};
 	struct xy_client *client;
 
-	fake_start(&fake);
-	client = fake_connect(&fake, options);
+	client = fake_open(&fake, options);
 	assert_int_equal(xy_client_subscribe(client, pattern, &with, NULL), 0);
 	return client;
 }
@@ -72,8 +71,7 @@ static void a_bundle_is_taken_apart(void **state)
 	expect_text(client, "four");
 	assert_int_equal(stats_of(client).gaps, 0);
 	assert_int_equal(stats_of(client).messages_in, 4);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_bundle_whose_lengths_do_not_add_up_is_dropped_whole(void **state)
@@ -94,8 +92,7 @@ static void a_bundle_whose_lengths_do_not_add_up_is_dropped_whole(void **state)
 	fake_text(&fake, "x", 0, "good");
 	expect_text(client, "good");
 	assert_int_equal(stats_of(client).corrupt, 4);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_bundle_in_fragments_is_dropped(void **state)
@@ -115,8 +112,7 @@ static void a_bundle_in_fragments_is_dropped(void **state)
 	fake_text(&fake, "x", 0, "good");
 	expect_text(client, "good");
 	assert_int_equal(stats_of(client).corrupt, 2);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_wrong_crc_drops_the_message_and_a_right_one_is_cut_off(void **state)
@@ -133,8 +129,7 @@ static void a_wrong_crc_drops_the_message_and_a_right_one_is_cut_off(void **stat
 	fake_inject(&fake, data_frame(XY_CRC, 0), data, 8);
 	expect_text(client, "good");
 	assert_int_equal(stats_of(client).corrupt, 2);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void what_one_client_sends_another_gets_byte_for_byte(void **state)
@@ -171,8 +166,7 @@ static void what_one_client_sends_another_gets_byte_for_byte(void **state)
 	}
 	assert_int_equal(stats_of(client).gaps, 0);
 	assert_int_equal(stats_of(client).corrupt, 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 	free(data);
 }
 
@@ -193,8 +187,7 @@ static void fragments_of_several_sources_may_interleave(void **state)
 	expect_text(client, "bbd");
 	expect_text(client, "aaaccce");
 	assert_int_equal(stats_of(client).corrupt, 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void anything_but_the_next_fragment_of_a_source_discards_what_it_had(void **state)
@@ -219,8 +212,7 @@ static void anything_but_the_next_fragment_of_a_source_discards_what_it_had(void
 	expect_text(client, "hiiiiiiii");
 	expect_text(client, "end");
 	assert_int_equal(stats_of(client).corrupt, 3);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_gap_is_counted_after_the_first_message_of_each_source(void **state)
@@ -240,8 +232,7 @@ static void a_gap_is_counted_after_the_first_message_of_each_source(void **state
 	for (int i = 0; i < 6; i++)
 		assert_int_equal(xy_client_next(client, -1, &message), 0);
 	assert_int_equal(stats_of(client).gaps, 4);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_member_of_a_group_counts_no_gaps(void **state)
@@ -255,8 +246,7 @@ static void a_member_of_a_group_counts_no_gaps(void **state)
 	expect_text(client, "a");
 	expect_text(client, "b");
 	assert_int_equal(stats_of(client).gaps, 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void credit_comes_back_by_acks_at_the_latest_after_a_quarter_of_the_window(void **state)
@@ -286,8 +276,7 @@ static void credit_comes_back_by_acks_at_the_latest_after_a_quarter_of_the_windo
 			 XY_HEADER_SIZE +         /* SYNCED */
 				 XY_HEADER_SIZE + /* OK of SUBSCRIBE */
 				 XY_HEADER_SIZE + 1 /* BINDING */ + 16 * per_round * frame);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void pings_are_answered_in_order_with_their_payload(void **state)
@@ -307,8 +296,7 @@ static void pings_are_answered_in_order_with_their_payload(void **state)
 		assert_int_equal(pong.header.length, XY_HEADER_SIZE + 8);
 		assert_memory_equal(pong.payload, &i, 8);
 	}
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void full_inbound_memory_stops_reading_and_tells_the_publisher(void **state)
@@ -354,8 +342,7 @@ static void full_inbound_memory_stops_reading_and_tells_the_publisher(void **sta
 	}
 	assert_true(published > 0);
 	assert_int_equal(stats_of(client).gaps, 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 /* More than the sockets hold: the test reads meanwhile. */
@@ -395,8 +382,7 @@ static void unfinished_messages_make_room_for_others_when_memory_ends(void **sta
 	assert_int_equal(message.length, 10 * XY_PAYLOAD_MAX);
 	assert_true(stats_of(client).corrupt > 0);
 	pthread_join(feeder, NULL);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 	free(data);
 }
 
@@ -420,8 +406,7 @@ static void whole_large_messages_wait_without_loss_when_memory_ends(void **state
 	}
 	pthread_join(feeder, NULL);
 	assert_int_equal(stats_of(client).corrupt, 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 	free(data);
 }
 
@@ -432,13 +417,11 @@ static void silence_is_broken_by_a_ping(void **state)
 
 	(void)state;
 	fake.heartbeat_ms = 250;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	while (fake_count(&fake, XY_PING) < 4)
 		assert_int_equal(xy_client_next(client, 20, &message), -ETIMEDOUT);
 	assert_int_equal(stats_of(client).reconnects, 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 /* An application that polls and then only calls next() must come to rest between two timers. */
@@ -450,8 +433,7 @@ static void next_takes_back_what_made_the_descriptor_readable(void **state)
 
 	(void)state;
 	fake.heartbeat_ms = 250;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	polled.fd = xy_client_fd(client);
 	while (fake_count(&fake, XY_PING) < 2) {
 		unsigned calls = 0;
@@ -462,8 +444,7 @@ static void next_takes_back_what_made_the_descriptor_readable(void **state)
 		while (poll(&polled, 1, 0) == 1 && ++calls < 100);
 		assert_true(calls < 100);
 	}
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_proxy_that_is_silent_for_too_long_is_given_up(void **state)
@@ -474,16 +455,14 @@ static void a_proxy_that_is_silent_for_too_long_is_given_up(void **state)
 
 	(void)state;
 	fake.heartbeat_ms = 20;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){.no_reconnect = true});
+	client = fake_open(&fake, (struct xy_client_options){.no_reconnect = true});
 	fake_set(&fake, &fake.paused, true);
 	/* The frame that the proxy is reading is answered still. */
 	do
 		error = xy_client_next(client, 20, &message);
 	while (error == -ETIMEDOUT);
 	assert_int_equal(error, -ENOTCONN);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void bytes_that_are_no_frame_end_the_connection(void **state)

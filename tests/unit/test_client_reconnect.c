@@ -94,8 +94,7 @@ static void declarations_and_subscriptions_are_restored_before_anything_is_sent(
 				      .source = FAKE_PEER},
 		    "on", 2);
 	expect_text(client, "on");
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void queued_messages_are_sent_to_the_new_connection_with_its_ids(void **state)
@@ -135,8 +134,7 @@ static void queued_messages_are_sent_to_the_new_connection_with_its_ids(void **s
 	for (size_t i = 0; i < 7; i++)
 		assert_int_equal(fake_frame(&fake, XY_DATA, i).header.source, FAKE_ENDPOINT + 2);
 	assert_int_equal(stats_of(client).lost, 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 	free(large);
 }
 
@@ -166,8 +164,7 @@ static void a_message_that_waits_for_room_meanwhile_has_the_new_ids(void **state
 	for (size_t i = 0; i < frames; i++)
 		assert_int_equal(fake_frame(&fake, XY_DATA, i).header.target,
 				 fake_topic_id("a") + 1000);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 /* Fills the connection until a frame is torn, then ends it. */
@@ -218,8 +215,7 @@ static void a_torn_message_is_lost_and_told_and_the_next_begin_on_a_border(void 
 	}
 	/* The send log spans both connections: its rests do not continue. */
 	fake_sends_clear();
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 	free(large);
 }
 
@@ -249,8 +245,7 @@ static void a_message_whose_last_fragment_is_torn_is_lost(void **state)
 	assert_int_equal(seen.events[XY_EVENT_ERROR], 1);
 	/* The send log spans both connections: its rests do not continue. */
 	fake_sends_clear();
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 	free(large);
 }
 
@@ -293,8 +288,7 @@ static void a_proxy_that_says_goodbye_is_left_without_loss(void **state)
 	assert_int_equal(fake_count(&fake, XY_DATA), 2);
 	assert_int_equal(fake_frame(&fake, XY_DATA, 1).header.source, FAKE_ENDPOINT + 2);
 	assert_int_equal(stats_of(client).lost, 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void requests_under_way_fail_with_the_connection(void **state)
@@ -313,8 +307,7 @@ static void requests_under_way_fail_with_the_connection(void **state)
 	assert_int_equal(xy_client_request(client, topic, "q", 1, -1, &message), -ECONNRESET);
 	assert_int_equal(xy_client_next(client, 0, &message), -ETIMEDOUT);
 	assert_int_equal(seen.replies, 1);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_declare_waits_for_the_next_connection(void **state)
@@ -334,8 +327,7 @@ static void a_declare_waits_for_the_next_connection(void **state)
 		if (i % 2)
 			assert_int_equal(xy_client_unsubscribe(client, subscription), 0);
 	}
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_sync_under_way_fails_with_the_connection(void **state)
@@ -349,8 +341,7 @@ static void a_sync_under_way_fails_with_the_connection(void **state)
 	assert_int_equal(xy_client_sync(client, -1), -ECONNRESET);
 	fake_set(&fake, &fake.hold_synced, false);
 	assert_int_equal(xy_client_sync(client, -1), 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_topic_that_is_refused_later_fails_its_publishers(void **state)
@@ -365,8 +356,7 @@ static void a_topic_that_is_refused_later_fails_its_publishers(void **state)
 	await_event(client, XY_EVENT_RECONNECTED);
 	assert_int_equal(seen.events[XY_EVENT_ERROR], 1);
 	assert_int_equal(xy_client_publish(client, topic, "x", 1), -EACCES);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void without_reconnection_the_client_is_closed_for_good(void **state)
@@ -388,8 +378,7 @@ static void without_reconnection_the_client_is_closed_for_good(void **state)
 	assert_int_equal(xy_client_flush(client, -1), -ENOTCONN);
 	assert_int_equal(xy_client_declare(client, "b", &topic), -ENOTCONN);
 	assert_int_equal(xy_client_process(client), -ENOTCONN);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_closing_error_gives_its_reason(void **state)
@@ -401,8 +390,7 @@ static void a_closing_error_gives_its_reason(void **state)
 	fake_inject_error(&fake, XY_E_SLOW_CONSUMER, 0);
 	assert_int_equal(xy_client_next(client, -1, &message), -ENOTCONN);
 	assert_string_equal(xy_client_error(client), "slow-consumer: scripted");
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_client_in_the_event_style_comes_back_by_process_alone(void **state)
@@ -419,8 +407,7 @@ static void a_client_in_the_event_style_comes_back_by_process_alone(void **state
 			assert_int_equal(xy_client_process(client), 0);
 		}
 	}
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 /* When the next attempt is due, seen from a moment. */

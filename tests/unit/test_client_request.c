@@ -21,8 +21,7 @@ static void a_request_gets_its_reply_past_messages_that_wait(void **state)
 	static const char large[4096];
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){.inbound_max = INBOUND});
+	client = fake_open(&fake, (struct xy_client_options){.inbound_max = INBOUND});
 	assert_int_equal(xy_client_subscribe(client, "n", NULL, NULL), 0);
 	assert_int_equal(xy_client_declare(client, "service", &topic), 0);
 	fake_bind(&fake, "n");
@@ -43,8 +42,7 @@ static void a_request_gets_its_reply_past_messages_that_wait(void **state)
 				 0);
 		assert_int_equal(reply.length, sizeof(large));
 	}
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_request_that_nobody_answers_fails_and_a_late_reply_is_dropped(void **state)
@@ -56,8 +54,7 @@ static void a_request_that_nobody_answers_fails_and_a_late_reply_is_dropped(void
 
 	(void)state;
 	fake.silent_requests = true;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_declare(client, "service", &topic), 0);
 	assert_int_equal(xy_client_request(client, topic, "q", 1, 1, &reply), -ETIMEDOUT);
 	fake_await(&fake, XY_DATA, 1);
@@ -72,8 +69,7 @@ static void a_request_that_nobody_answers_fails_and_a_late_reply_is_dropped(void
 		    (struct xy_frame){.type = XY_DATA, .flags = XY_DIRECT, .source = FAKE_PEER},
 		    "direct", 6);
 	expect_text(client, "direct");
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void no_responders_ends_a_request_with_enoent(void **state)
@@ -85,8 +81,7 @@ static void no_responders_ends_a_request_with_enoent(void **state)
 
 	(void)state;
 	fake.silent_requests = true;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_declare(client, "service", &topic), 0);
 	assert_int_equal(xy_client_request_async(client, topic, "q", 1, -1, see, &seen), 0);
 	assert_int_equal(xy_client_request_async(client, topic, "q", 1, 1, see, &seen), 0);
@@ -99,8 +94,7 @@ static void no_responders_ends_a_request_with_enoent(void **state)
 	while (seen.count < 2)
 		assert_int_equal(xy_client_next(client, 1, &message), -ETIMEDOUT);
 	assert_string_equal(seen.text, "(no reply in time)(no-responders: scripted)");
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void requests_with_handlers_may_be_many_at_once(void **state)
@@ -112,8 +106,7 @@ static void requests_with_handlers_may_be_many_at_once(void **state)
 	char digit[2] = "0";
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_declare(client, "service", &topic), 0);
 	for (int i = 0; i < 200; i++) {
 		digit[0] = (char)('0' + i % 10);
@@ -125,8 +118,7 @@ static void requests_with_handlers_may_be_many_at_once(void **state)
 	assert_int_equal(strlen(seen.text), 200);
 	for (int i = 0; i < 200; i++)
 		assert_int_equal(seen.text[i], '0' + i % 10);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_reply_goes_to_the_source_with_the_correlation(void **state)
@@ -136,8 +128,7 @@ static void a_reply_goes_to_the_source_with_the_correlation(void **state)
 	struct fake_frame reply;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_subscribe(client, "s", NULL, NULL), 0);
 	fake_bind(&fake, "s");
 	fake_inject(&fake,
@@ -160,8 +151,7 @@ static void a_reply_goes_to_the_source_with_the_correlation(void **state)
 	assert_memory_equal(reply.payload, "answer", 6);
 	request.reply_wanted = false;
 	assert_int_equal(xy_client_reply(client, &request, "answer", 6), -EINVAL);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 int main(void)

@@ -123,8 +123,7 @@ static void one_message_alone_is_a_plain_frame_and_queued_ones_are_a_bundle(void
 	struct xy_topic *topic;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	topic = declare(client, "a");
 	publish(client, topic, 64, 0, 1);
 	assert_int_equal(xy_client_flush(client, -1), 0);
@@ -137,8 +136,7 @@ static void one_message_alone_is_a_plain_frame_and_queued_ones_are_a_bundle(void
 	assert_int_equal(fake_frame(&fake, XY_DATA, 1).header.length,
 			 XY_HEADER_SIZE + 3 * (XY_BUNDLE_PREFIX + 64));
 	check_all(4, 64);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_stream_of_small_messages_goes_in_full_bundles_without_a_flush(void **state)
@@ -148,8 +146,7 @@ static void a_stream_of_small_messages_goes_in_full_bundles_without_a_flush(void
 	struct xy_topic *topic;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	topic = declare(client, "a");
 	publish(client, topic, 100, 0, 20000);
 	assert_int_equal(xy_client_flush(client, -1), 0);
@@ -160,8 +157,7 @@ static void a_stream_of_small_messages_goes_in_full_bundles_without_a_flush(void
 	assert_int_equal(stats.bytes_out, 2000000);
 	/* 629 messages of 104 bytes fit into a frame. */
 	assert_in_range(fake_count(&fake, XY_DATA), 32, 40);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void without_bundles_a_send_holds_at_most_64_frames(void **state)
@@ -171,8 +167,7 @@ static void without_bundles_a_send_holds_at_most_64_frames(void **state)
 	size_t full = 0;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){.no_bundle = true});
+	client = fake_open(&fake, (struct xy_client_options){.no_bundle = true});
 	topic = declare(client, "a");
 	publish(client, topic, 8, 0, 640);
 	assert_int_equal(xy_client_flush(client, -1), 0);
@@ -181,8 +176,7 @@ static void without_bundles_a_send_holds_at_most_64_frames(void **state)
 	for (size_t i = 0; i < sends.count; i++)
 		full += sends.log[i].length == 64 * (XY_HEADER_SIZE + 8);
 	assert_int_equal(full, 10);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_send_holds_at_most_64_kib(void **state)
@@ -191,8 +185,7 @@ static void a_send_holds_at_most_64_kib(void **state)
 	struct xy_topic *topic;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	topic = declare(client, "a");
 	publish(client, topic, 10000, 0, 60);
 	assert_int_equal(xy_client_flush(client, -1), 0);
@@ -202,8 +195,7 @@ static void a_send_holds_at_most_64_kib(void **state)
 	for (size_t i = 0; i < sends.count; i++)
 		if (fake_send_is_data(sends.log[i].data, sends.log[i].length))
 			assert_int_equal(sends.log[i].length, 60360);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_change_of_target_sends_what_was_queued_before_it(void **state)
@@ -212,8 +204,7 @@ static void a_change_of_target_sends_what_was_queued_before_it(void **state)
 	struct xy_topic *a, *b;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	a = declare(client, "a");
 	b = declare(client, "b");
 	assert_int_equal(xy_client_publish(client, a, "1", 1), 0);
@@ -229,8 +220,7 @@ static void a_change_of_target_sends_what_was_queued_before_it(void **state)
 	assert_int_equal(fake_frame(&fake, XY_DATA, 2).header.flags, XY_DIRECT | XY_BUNDLE);
 	assert_int_equal(fake_frame(&fake, XY_DATA, 2).header.target, FAKE_PEER);
 	assert_int_equal(fake_frame(&fake, XY_DATA, 2).header.sequence, 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_crc_covers_the_payload_of_plain_frames_bundles_and_fragments(void **state)
@@ -239,8 +229,7 @@ static void a_crc_covers_the_payload_of_plain_frames_bundles_and_fragments(void 
 	struct xy_topic *topic;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){.crc = true});
+	client = fake_open(&fake, (struct xy_client_options){.crc = true});
 	topic = declare(client, "a");
 	publish(client, topic, 100, 0, 1);
 	assert_int_equal(xy_client_flush(client, -1), 0);
@@ -259,8 +248,7 @@ static void a_crc_covers_the_payload_of_plain_frames_bundles_and_fragments(void 
 		memcpy(&crc, frame.payload + length, sizeof(crc));
 		assert_int_equal(xy_be32(crc), xy_crc32c(0, frame.payload, length));
 	}
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_large_message_goes_in_fragments_that_agree(void **state)
@@ -272,8 +260,7 @@ static void a_large_message_goes_in_fragments_that_agree(void **state)
 	size_t at = 0, fragments = (length + XY_PAYLOAD_MAX - 1) / XY_PAYLOAD_MAX;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	topic = declare(client, "a");
 	fill(data, length, 7);
 	assert_int_equal(xy_client_publish(client, topic, "before", 6), 0);
@@ -295,8 +282,7 @@ static void a_large_message_goes_in_fragments_that_agree(void **state)
 	assert_int_equal(at, length);
 	assert_memory_equal(whole, data, length);
 	assert_int_equal(fake_frame(&fake, XY_DATA, fragments + 1).header.sequence, 3);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 	free(data);
 	free(whole);
 }
@@ -307,14 +293,12 @@ static void a_fragmented_message_to_an_endpoint_is_counted(void **state)
 	uint8_t *data = calloc(1, 100000);
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	assert_int_equal(xy_client_send(client, FAKE_PEER, data, 100000), 0);
 	assert_int_equal(xy_client_flush(client, -1), 0);
 	fake_await(&fake, XY_DATA, 2);
 	assert_true(fake_frame(&fake, XY_DATA, 0).header.sequence != 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 	free(data);
 }
 
@@ -326,14 +310,12 @@ static void a_message_above_the_limit_is_refused(void **state)
 
 	(void)state;
 	fake.max_message = 200000;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	topic = declare(client, "a");
 	assert_int_equal(xy_client_publish(client, topic, data, 200001), -EMSGSIZE);
 	assert_int_equal(xy_client_publish(client, topic, data, 200000), 0);
 	assert_int_equal(xy_client_flush(client, -1), 0);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 	free(data);
 }
 
@@ -345,8 +327,7 @@ static void after_a_short_send_the_rest_goes_alone(void **state)
 	uint32_t number = 0;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){.no_bundle = true});
+	client = fake_open(&fake, (struct xy_client_options){.no_bundle = true});
 	topic = declare(client, "a");
 	for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
 		sends.cut = cuts[i];
@@ -356,8 +337,7 @@ static void after_a_short_send_the_rest_goes_alone(void **state)
 	}
 	await_messages(client, number);
 	check_all(number, 1000);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void after_a_send_that_would_block_the_same_bytes_go_again(void **state)
@@ -366,8 +346,7 @@ static void after_a_send_that_would_block_the_same_bytes_go_again(void **state)
 	struct xy_topic *topic;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	topic = declare(client, "a");
 	publish(client, topic, 100, 0, 3);
 	sends.would_block = true;
@@ -376,8 +355,7 @@ static void after_a_send_that_would_block_the_same_bytes_go_again(void **state)
 	publish(client, topic, 100, 3, 3);
 	assert_int_equal(xy_client_sync(client, -1), 0);
 	check_all(6, 100);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_proxy_that_reads_slowly_gets_everything_in_order(void **state)
@@ -387,15 +365,13 @@ static void a_proxy_that_reads_slowly_gets_everything_in_order(void **state)
 
 	(void)state;
 	fake.receive_buffer = 4096;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){0});
+	client = fake_open(&fake, (struct xy_client_options){0});
 	topic = declare(client, "a");
 	publish(client, topic, 3000, 0, 6000);
 	assert_int_equal(xy_client_flush(client, -1), 0);
 	await_messages(client, 6000);
 	check_all(6000, 3000);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void try_publish_never_waits_and_loses_nothing_that_it_took(void **state)
@@ -407,8 +383,7 @@ static void try_publish_never_waits_and_loses_nothing_that_it_took(void **state)
 
 	(void)state;
 	fake.receive_buffer = 4096;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){.outbound_max = 200000});
+	client = fake_open(&fake, (struct xy_client_options){.outbound_max = 200000});
 	topic = declare(client, "a");
 	fake_set(&fake, &fake.paused, true);
 	for (;;) {
@@ -428,8 +403,7 @@ static void try_publish_never_waits_and_loses_nothing_that_it_took(void **state)
 	assert_int_equal(xy_client_flush(client, -1), 0);
 	await_messages(client, taken);
 	check_all(taken, sizeof(data));
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void sync_wanted_is_answered_within_a_loop_that_only_publishes(void **state)
@@ -473,8 +447,7 @@ static void sync_wanted_is_answered_within_a_loop_that_only_publishes(void **sta
 	assert_int_equal(xy_client_flush(client, -1), 0);
 	await_messages(client, number);
 	check_all(number, sizeof(data));
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 static void a_publish_that_waits_for_the_brake_goes_on_when_it_is_released(void **state)
@@ -483,8 +456,7 @@ static void a_publish_that_waits_for_the_brake_goes_on_when_it_is_released(void 
 	struct xy_topic *topic;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){.outbound_max = 100000});
+	client = fake_open(&fake, (struct xy_client_options){.outbound_max = 100000});
 	topic = declare(client, "a");
 	for (int i = 0; i < 20; i++) {
 		fake_inject(&fake, (struct xy_frame){.type = XY_SYNC_WANTED}, NULL, 0);
@@ -494,8 +466,7 @@ static void a_publish_that_waits_for_the_brake_goes_on_when_it_is_released(void 
 	await_messages(client, 6000);
 	check_all(6000, 1000);
 	assert_true(fake_count(&fake, XY_SYNC) > 2);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 struct events {
@@ -517,9 +488,7 @@ static void a_failed_send_loses_that_send_only(void **state)
 	struct xy_topic *topic;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake,
-			      (struct xy_client_options){.on_event = note, .context = &events});
+	client = fake_open(&fake, (struct xy_client_options){.on_event = note, .context = &events});
 	topic = declare(client, "a");
 	for (size_t i = 0; i < 3; i++) {
 		sends.error = errors[i];
@@ -537,8 +506,7 @@ static void a_failed_send_loses_that_send_only(void **state)
 	assert_int_equal(events.count[XY_EVENT_DISCONNECTED], 0);
 	assert_int_equal(fake_frame(&fake, XY_DATA, 2).header.sequence, 9);
 	assert_memory_equal(fake_frame(&fake, XY_DATA, 2).payload, "kept", 4);
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 }
 
 /* Whichever of its fragments is given up, and however many. */
@@ -552,8 +520,7 @@ static void a_message_in_fragments_is_lost_once(void **state)
 	struct xy_topic *topic;
 
 	(void)state;
-	fake_start(&fake);
-	client = fake_connect(&fake, (struct xy_client_options){.no_bundle = true});
+	client = fake_open(&fake, (struct xy_client_options){.no_bundle = true});
 	topic = declare(client, "a");
 	for (size_t i = 0; i < sizeof(fail) / sizeof(fail[0]); i++) {
 		sends.error = ENOMEM;
@@ -566,8 +533,7 @@ static void a_message_in_fragments_is_lost_once(void **state)
 		xy_client_stats(client, &stats);
 		assert_int_equal(stats.lost, i + 1);
 	}
-	xy_client_close(client);
-	fake_stop(&fake);
+	fake_close(&fake, client);
 	free(data);
 }
 

@@ -1,58 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What a machine and its cgroups allow, as trees of files; and what a budget means. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "base/limits.h"
 #include "core/budget.h"
 #include "core/server.h"
+#include "unit/tree_fixture.h"
 
 #define MIB (1ull << 20)
-
-static char root[] = "/tmp/xylem-limits-XXXXXX";
-
-/* A file of the tree, with the directories above it. */
-static void put(const char *path, const char *text)
-{
-	char whole[512];
-	FILE *file;
-
-	snprintf(whole, sizeof(whole), "%s%s", root, path);
-	for (char *at = whole + strlen(root) + 1; (at = strchr(at, '/')) != NULL; at++) {
-		*at = '\0';
-		mkdir(whole, 0755);
-		*at = '/';
-	}
-	file = fopen(whole, "we");
-	assert_non_null(file);
-	fputs(text, file);
-	assert_int_equal(fclose(file), 0);
-}
-
-static int tree_make(void **state)
-{
-	(void)state;
-	memcpy(root + strlen(root) - 6, "XXXXXX", 6);
-	return mkdtemp(root) != NULL ? 0 : -1;
-}
-
-static int tree_remove(void **state)
-{
-	char command[64];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", root);
-	return system(command);
-}
 
 #define V1_MOUNT \
 	"35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n"

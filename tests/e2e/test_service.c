@@ -111,6 +111,8 @@ static void test_the_watchdog_hears_nothing_while_a_loop_is_stuck(void **state)
 	static const char *const arguments[] = {"--loops", "2", NULL};
 	char text[16];
 	struct proxy *proxy;
+	struct xy_frame sync;
+	struct raw *raw;
 	pid_t thread;
 
 	(void)state;
@@ -121,10 +123,14 @@ static void test_the_watchdog_hears_nothing_while_a_loop_is_stuck(void **state)
 	for (int i = 0; i < 3; i++)
 		await("WATCHDOG=1");
 	thread = thread_stop(proxy_pid(proxy), "router");
-	/* The router is not missed before there is something for it to do; then nothing is said. */
-	raw_connect(proxy);
-	raw_hello(raw_connect(proxy), RAW_HELLO);
-	while (proxy_logged(proxy, "event=loop-stuck") == 0)
+	/* The router is not missed before there is something for it to do: a client that it must
+	 * be told of. From then on nothing is said. */
+	raw = raw_connect(proxy);
+	raw_hello(raw, RAW_HELLO);
+	sync = raw_header(raw, XY_SYNC);
+	sync.correlation = 1;
+	raw_send_frame(raw, sync, NULL, 0);
+	while (proxy_logged(proxy, "event=loop-stuck loop=router") == 0)
 		poll(NULL, 0, 2);
 	while (told(0) != NULL)
 		;

@@ -69,23 +69,14 @@ class Machine:
         self.state = self.path("runc")
         # All that these pods are in, so that pods of others do not meet them.
         self.cgroup = f"/xylem-pods-{os.getpid()}"
+        # What is shipped is what is tested.
         self.rootfs = self.path("rootfs")
-        self.rootfs_make()
+        run(os.path.join(TOP, "scripts", "image", "root.sh"), XYLEM, self.rootfs)
 
     def path(self, name):
         path = os.path.join(self.directory, name)
         os.makedirs(path)
         return path
-
-    def rootfs_make(self):
-        """The program, and the libraries that it names: all that a container of it needs."""
-        for name in "bin", "proc", "sys", "dev", "run", "tmp", "etc", "host":
-            os.mkdir(os.path.join(self.rootfs, name))
-        shutil.copy(XYLEM, os.path.join(self.rootfs, "bin", "xylem"))
-        for word in run("ldd", XYLEM).split():
-            if word.startswith("/"):
-                os.makedirs(self.rootfs + os.path.dirname(word), exist_ok=True)
-                shutil.copy(word, self.rootfs + word)
 
     def runc(self, *arguments, **more):
         return run("runc", "--root", self.state, *arguments, **more)

@@ -35,6 +35,7 @@ fuzz      libclang-rt-dev  runtime fuzzer
 pods      runc             program runc
 pods      iproute2         program ip
 pods      python3-yaml     module  yaml
+pods      systemd          program systemd-analyze
 vm        qemu-system-x86  program qemu-system-x86_64
 vm        busybox-static   program busybox
 vm        cpio             program cpio

@@ -123,9 +123,10 @@ class Pod:
 
 
 class Container:
-    """Runs until it ends or is killed. `more` changes its specification before it starts."""
+    """Runs until it ends or is killed."""
 
-    def __init__(self, pod, *arguments, capabilities=(), user=65534, memory=None, mounts=()):
+    def __init__(self, pod, *arguments, capabilities=(), user=65534, memory=None, mounts=(),
+                 seccomp=None):
         self.machine, self.pod = pod.machine, pod
         self.id = uuid.uuid4().hex + uuid.uuid4().hex
         self.arguments = arguments
@@ -134,6 +135,8 @@ class Container:
         spec = self.specification(list(capabilities), user, list(mounts))
         if memory:
             self.memory_limit(spec, memory)
+        if seccomp:
+            spec["linux"]["seccomp"] = seccomp
         with open(os.path.join(self.bundle, "config.json"), "w", encoding="ascii") as file:
             json.dump(spec, file)
         self.log = open(os.path.join(self.bundle, "log"), "w+", encoding="utf-8")
@@ -222,7 +225,7 @@ class Proxy(Container):
 
     MEMORY = 128 << 20
 
-    def __init__(self, pod, *options, more_mounts=(), **more):
+    def __init__(self, pod, *options, more_mounts=(), without=None, **more):
         machine = pod.machine
         mounts = [
             {"destination": "/host", "type": "bind", "source": CGROUP, "options": ["rbind", "ro"]},
@@ -231,7 +234,8 @@ class Proxy(Container):
             {"destination": "/run", "type": "tmpfs", "source": "tmpfs",
              "options": ["nosuid", "nodev", "noexec", "size=1m"]}, *more_mounts]
         super().__init__(pod, "serve", *options, user=0, mounts=mounts,
-                         capabilities=PROXY_CAPABILITIES, memory=self.MEMORY, **more)
+                         capabilities=[one for one in PROXY_CAPABILITIES if one != without],
+                         memory=self.MEMORY, **more)
 
     def ready(self):
         """As a probe would ask."""
@@ -256,6 +260,17 @@ class Proxy(Container):
                 return None
             found += one
         return found
+
+
+def requests(pod, proxy, count):
+    """Requests and replies between two containers of the pod; the connections of both, which stay."""
+    Container(pod, "reply", "--name", "replier", "--echo", "svc")
+    await_that("the replier subscribes",
+               lambda: any(c["subscriptions"] for c in proxy.clients("replier") or []))
+    requester = Container(pod, "request", "--name", "requester", "--count", str(count), "--quiet",
+                          "--hold", "svc", "a request of some bytes")
+    await_that("all replies", lambda: f"{count:,} replies" in requester.output())
+    return proxy.clients("replier", "requester")
 
 
 def moved_by_kernel(connections):

@@ -4,7 +4,7 @@ says so. All messages arrive in every case."""
 import os
 import shutil
 
-from machine import BUILD, CGROUP, Container, Pod, Proxy, await_that, main, run
+from machine import BUILD, CGROUP, Pod, Proxy, main, requests, run
 
 OBJECT = os.path.join(BUILD, "tests", "pods", "foreign.bpf.o")
 BPFTOOL = shutil.which("bpftool") or "/usr/sbin/bpftool"
@@ -30,13 +30,7 @@ class Foreign:
 
 
 def exchange(pod, proxy, lane):
-    Container(pod, "reply", "--name", "replier", "--echo", "svc")
-    await_that("the replier subscribes",
-               lambda: any(c["subscriptions"] for c in proxy.clients("replier") or []))
-    requester = Container(pod, "request", "--name", "requester", "--count", str(REQUESTS), "--quiet",
-                          "--hold", "svc", "hello")
-    await_that("all replies", lambda: f"{REQUESTS:,} replies" in requester.output())
-    clients = proxy.clients("replier", "requester")
+    clients = requests(pod, proxy, REQUESTS)
     assert [client["lane"] for client in clients] == [lane, lane], clients
 
 

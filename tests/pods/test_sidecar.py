@@ -3,7 +3,7 @@
 cgroup above all of them, lanes between the applications; two such pods at once."""
 import os
 
-from machine import (CGROUP, Container, Pod, Proxy, await_that, main, moved_by_kernel)
+from machine import (CGROUP, PROXY_CAPABILITIES, Container, Pod, Proxy, await_that, main, moved_by_kernel)
 
 REQUESTS, MESSAGES = 20000, 50000
 SERVER = "127.0.0.1:7400"
@@ -104,5 +104,13 @@ def without_the_hosts_cgroups_there_is_only_itself(machine):
             "the host's /sys/fs/cgroup\"") in inside.output(), inside.output()
 
 
-main([a_pod_with_its_sidecar, two_pods_at_once, who_is_not_of_the_pod_works_without_a_lane,
+def each_of_its_capabilities_is_needed(machine):
+    pod = Pod(machine)
+    for capability in PROXY_CAPABILITIES:
+        proxy = Proxy(pod, "--kernel-path", "on", without=capability)
+        assert proxy.wait() == 5, proxy.output()
+        assert "needs root or" in proxy.output() and capability in proxy.output(), proxy.output()
+
+
+main([a_pod_with_its_sidecar, each_of_its_capabilities_is_needed, two_pods_at_once, who_is_not_of_the_pod_works_without_a_lane,
       without_the_hosts_cgroups_there_is_only_itself])

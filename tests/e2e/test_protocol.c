@@ -317,6 +317,19 @@ static void test_bad_subjects_are_refused(void **state)
 	raw_declare(raw, longest);
 }
 
+static void expect_refused(struct raw *raw, const char *const *subscribes, size_t count,
+			   enum xy_error error)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct xy_frame subscribe = raw_header(raw, XY_SUBSCRIBE);
+
+		subscribe.correlation = i + 1;
+		raw_send_frame(raw, subscribe, subscribes[i], strlen(subscribes[i]));
+		raw_expect_error(raw, error);
+		assert_int_equal(raw->frame.header.correlation, i + 1);
+	}
+}
+
 static void test_bad_patterns_are_refused(void **state)
 {
 	static const char *const bad[] = {
@@ -326,14 +339,7 @@ static void test_bad_patterns_are_refused(void **state)
 	};
 	struct raw *raw = raw_open(*state);
 
-	for (size_t i = 0; i < LENGTH(bad); i++) {
-		struct xy_frame subscribe = raw_header(raw, XY_SUBSCRIBE);
-
-		subscribe.correlation = i + 1;
-		raw_send_frame(raw, subscribe, bad[i], strlen(bad[i]));
-		raw_expect_error(raw, XY_E_BAD_SUBJECT);
-		assert_int_equal(raw->frame.header.correlation, i + 1);
-	}
+	expect_refused(raw, bad, LENGTH(bad), XY_E_BAD_SUBJECT);
 	raw_subscribe_to(raw, "fine");
 }
 
@@ -356,14 +362,7 @@ static void test_subscribe_that_is_bad_json_is_refused(void **state)
 	};
 	struct raw *raw = raw_open(*state);
 
-	for (size_t i = 0; i < LENGTH(bad); i++) {
-		struct xy_frame subscribe = raw_header(raw, XY_SUBSCRIBE);
-
-		subscribe.correlation = i + 1;
-		raw_send_frame(raw, subscribe, bad[i], strlen(bad[i]));
-		raw_expect_error(raw, XY_E_BAD_JSON);
-		assert_int_equal(raw->frame.header.correlation, i + 1);
-	}
+	expect_refused(raw, bad, LENGTH(bad), XY_E_BAD_JSON);
 	raw_subscribe(raw, "{\"subject\":\"fine\",\"later\":{}}");
 }
 

@@ -81,7 +81,7 @@ if [[ ${VM_KEEP:-} != 1 ]]; then
 	for series in $(printf '%s\n' "${guests[@]%%:*}" | sort -uV); do
 		if "$here/fetch-kernel.sh" "$series" "$cache" >"$work/fetch" 2>"$work/fetch.log"; then
 			tail -n 1 "$work/fetch" >"$cache/$series.image"
-			tail -n 1 "$work/fetch.log" >&2
+			grep '^apt cannot' "$work/fetch.log" >&2 || true
 		else
 			sed "s/^/    | /" "$work/fetch.log" >&2
 			missing+=("$series")

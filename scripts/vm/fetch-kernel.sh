@@ -45,7 +45,7 @@ sources() {
 # Newest first; an index may name packages that are gone from the archive.
 download() {
 	local package candidates
-	mkdir -p "$cache"/apt/{lists,cache}/partial "$cache"/apt/cache/archives/partial "$cache/new"
+	mkdir -p "$cache"/apt/{lists,cache}/partial "$cache"/apt/cache/archives/partial
 	sources >"$cache/apt/sources.list"
 	[[ -s $cache/apt/sources.list ]] || {
 		echo "apt's sources here name no Debian archive to fetch Linux $series from" >&2
@@ -54,24 +54,28 @@ download() {
 	local -a state=(-o Dir::State::lists="$cache/apt/lists" -o Dir::Cache="$cache/apt/cache"
 		-o Dir::Etc::sourcelist="$cache/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
 		-o APT::Sandbox::User=root -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30)
-	# Without the second option a suite that could not be reached is a warning.
-	apt-get -q "${state[@]}" -o APT::Update::Error-Mode=any update >&2 || return 1
+	# One suite that cannot be reached is not the end, but no reason to go back to an older kernel.
+	apt-get -q "${state[@]}" -o APT::Update::Error-Mode=any update >&2 || [[ -z $(image) ]] ||
+		return 1
 	candidates=$(apt-cache "${state[@]}" search --names-only \
 		"^linux-image-${series//./\\.}\\..*-cloud-amd64-unsigned\$" | cut -d' ' -f1 | sort -rV)
 	for package in $candidates; do
-		(cd "$cache/new" && rm -f ./*.deb && apt-get -q "${state[@]}" download "$package" >&2) ||
-			continue
-		rm -rf "$cache/new/boot"
-		dpkg-deb --fsys-tarfile "$cache/new/$package"_*.deb | tar -C "$cache/new" -x ./boot
+		rm -rf "${cache:?}/new"
+		mkdir "$cache/new"
+		(cd "$cache/new" && apt-get -q "${state[@]}" download "$package" >&2) || continue
+		dpkg-deb --fsys-tarfile "$cache/new/$package"_*.deb |
+			tar -C "$cache/new" -x ./boot || continue
 		rm -rf "${cache:?}/boot" "$cache"/*.deb
-		mv "$cache"/new/* "$cache/"
-		touch "$cache/asked"
-		return 0
+		mv "$cache"/new/* "$cache/" && touch "$cache/asked"
+		return
 	done
 	echo "no cloud kernel of $series could be fetched from: $suites" >&2
 	return 1
 }
 
+mkdir -p "$cache"
+exec 9>"$cache/lock"
+flock 9
 if [[ -z $(image) || -z $(find "$cache/asked" -mtime -1 2>/dev/null) ]]; then
 	if ! download; then
 		[[ $(image) ]] || exit 1

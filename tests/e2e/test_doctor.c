@@ -506,6 +506,26 @@ static void test_what_lanes_can_do_without_degrades(void **state)
 	lanes("yes", OK);
 }
 
+/* Before 5.11 by a real cause; later kernels charge maps to cgroups. */
+static void test_a_low_memlock_limit_costs_lanes_where_maps_are_charged(void **state)
+{
+	const char *charged = "maps are charged";
+
+	(void)state;
+	examine(with_some_memlock, NULL);
+	if (strstr(text_of(probe_of("memlock"), "reason"), charged) == NULL) {
+		found("memlock", "ok", "4096 of 4096 lanes");
+		lanes("yes", OK);
+		return;
+	}
+	found("memlock", "degraded", charged);
+	lanes("yes", FAILURE);
+	examine(with_little_memlock, NULL);
+	found("memlock", "no", "RLIMIT_MEMLOCK");
+	found("programs", "no", "RLIMIT_MEMLOCK");
+	lanes("no", FAILURE);
+}
+
 /* ---- a broken kernel ------------------------------------------------------------------------- */
 
 static void test_a_broken_kernel_is_found_out(void **state)
@@ -636,6 +656,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_an_agent_that_is_alone_on_the_cgroup_is_seen,
 					  teardown),
 		cmocka_unit_test_teardown(test_what_lanes_can_do_without_degrades, teardown),
+		cmocka_unit_test_teardown(
+			test_a_low_memlock_limit_costs_lanes_where_maps_are_charged, teardown),
 		cmocka_unit_test_teardown(test_a_broken_kernel_is_found_out, teardown),
 		cmocka_unit_test_teardown(test_a_kernel_with_known_bugs_is_warned_of, teardown),
 		cmocka_unit_test_teardown(test_serve_tries_its_lanes_and_says_so, teardown),

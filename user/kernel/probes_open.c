@@ -107,8 +107,7 @@ static int map_try(void)
 	return fd;
 }
 
-/* Before 5.11 maps count against RLIMIT_MEMLOCK; asked by trying without one. */
-static bool maps_are_charged(void)
+bool xy_maps_are_charged(void)
 {
 	struct rlimit none = {0}, limit;
 	int with, without;
@@ -126,12 +125,11 @@ static bool maps_are_charged(void)
 static void probe_memlock(struct xy_ward *ward, struct xy_finding *finding)
 {
 	const struct xy_doctor_options *options = ward->options;
-	bool charged = maps_are_charged();
 	uint32_t slots, flows;
 
 	xy_ward_open(ward);
 	if (!ward->kernel) {
-		if (charged && ward->step == XY_STEP_PROGRAMS)
+		if (ward->charged && ward->step == XY_STEP_PROGRAMS)
 			xy_found_no(finding, "not even few lanes fit into RLIMIT_MEMLOCK");
 		else
 			xy_found_blocked(finding);
@@ -144,9 +142,9 @@ static void probe_memlock(struct xy_ward *ward, struct xy_finding *finding)
 								  : XY_VERDICT_OK,
 		 "%u of %u lanes and %u of %u flows fit; maps are %s", slots, options->slots, flows,
 		 options->flows,
-		 charged ? "charged to RLIMIT_MEMLOCK, as before 5.11"
-			 : "not charged to RLIMIT_MEMLOCK");
-	if (!charged)
+		 ward->charged ? "charged to RLIMIT_MEMLOCK, as before 5.11"
+			       : "not charged to RLIMIT_MEMLOCK");
+	if (!ward->charged)
 		snprintf(finding->remedy, sizeof(finding->remedy),
 			 "more memory (of the cgroup), or fewer --lanes and --flows");
 }

@@ -94,6 +94,7 @@ void xy_ward_open(struct xy_ward *ward)
 	if (ward->asked)
 		return;
 	ward->asked = true;
+	ward->charged = xy_maps_are_charged();
 	ward->error = xy_kernel_open(&options, &ward->kernel, ward->why, sizeof(ward->why));
 	if (ward->error)
 		return;

@@ -68,6 +68,7 @@ struct xy_ward {
 	enum xy_kernel_step step; /* where it failed */
 	char why[512];            /* … and why; of one that is open: why it is unpinned */
 	bool pinned;              /* data maps could be */
+	bool charged;             /* maps are, to RLIMIT_MEMLOCK */
 
 	struct xy_door door;
 	struct xy_dummy from, to; /* fd 0 = not there */
@@ -134,6 +135,9 @@ bool xy_found_blocked(struct xy_finding *finding); /* by a probe that said no; f
 bool xy_ward_pair(struct xy_ward *ward, struct xy_finding *finding);
 /* Whether there is a kernel side and a network to try it in; if not, the finding says so. */
 bool xy_ward_ready(struct xy_ward *ward, struct xy_finding *finding);
+/* Before 5.11 maps count against RLIMIT_MEMLOCK: found out by trying without one. To be asked
+ * first: what a failed load had locked is given back a little later. */
+bool xy_maps_are_charged(void);
 void xy_ward_open(struct xy_ward *ward); /* the kernel side, once */
 /* Whether opening came through this step; if not, the finding says so. */
 bool xy_ward_opened(struct xy_ward *ward, enum xy_kernel_step step, struct xy_finding *finding);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -201,6 +202,60 @@ static void test_match_table(void **state)
 			fail_msg("%s and %s", table[i].pattern, table[i].subject);
 }
 
+/* Every text of at most `most` tokens out of these. */
+static size_t texts_of(const char *const *tokens, size_t count, size_t most, char texts[][16],
+		       int (*check)(const char *, size_t, const char **))
+{
+	size_t made = 0, begin = 0;
+
+	texts[made++][0] = '\0';
+	for (size_t level = 0; level < most; level++) {
+		size_t end = made;
+
+		for (; begin < end; begin++)
+			for (size_t t = 0; t < count; t++) {
+				char *text = texts[made];
+
+				snprintf(text, 16, "%s%s%s", texts[begin],
+					 texts[begin][0] != '\0' ? "." : "", tokens[t]);
+				made += check(text, strlen(text), NULL) == 0;
+			}
+	}
+	/* The first one is empty. */
+	memmove(texts[0], texts[1], (made - 1) * sizeof(texts[0]));
+	return made - 1;
+}
+
+/* Against what the words mean: a token that no pattern has, and one more token than any pattern,
+ * stand for all others. */
+static void test_covering_and_overlapping_is_about_all_subjects(void **state)
+{
+	static const char *const of_patterns[] = {"a", "b", "*", ">", "a*"};
+	static const char *const of_subjects[] = {"a", "b", "c", "a*"};
+	static char patterns[256][16], subjects[512][16];
+	size_t count = texts_of(of_patterns, LENGTH(of_patterns), 3, patterns, xy_pattern_check);
+	size_t total = texts_of(of_subjects, LENGTH(of_subjects), 4, subjects, xy_subject_check);
+
+	(void)state;
+	assert_int_equal(count, 5 + 4 * 5 + 4 * 4 * 5);
+	assert_int_equal(total, 4 + 16 + 64 + 256);
+	for (size_t a = 0; a < count; a++)
+		for (size_t b = 0; b < count; b++) {
+			bool covers = true, overlaps = false;
+
+			for (size_t s = 0; s < total; s++) {
+				bool first = xy_pattern_match(patterns[a], subjects[s]);
+				bool second = xy_pattern_match(patterns[b], subjects[s]);
+
+				covers = covers && (first || !second);
+				overlaps = overlaps || (first && second);
+			}
+			if (xy_pattern_covers(patterns[a], patterns[b]) != covers ||
+			    xy_pattern_overlaps(patterns[a], patterns[b]) != overlaps)
+				fail_msg("%s and %s", patterns[a], patterns[b]);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -211,6 +266,7 @@ int main(void)
 		cmocka_unit_test(test_invalid_utf8_is_refused),
 		cmocka_unit_test(test_wildcards_stand_in_patterns_only),
 		cmocka_unit_test(test_match_table),
+		cmocka_unit_test(test_covering_and_overlapping_is_about_all_subjects),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -99,3 +99,64 @@ bool xy_pattern_match(const char *pattern, const char *subject)
 		subject++;
 	}
 }
+
+/* Of two tokens, each cut from its pattern. */
+static bool token_is(const char *token, size_t length, char wildcard)
+{
+	return length == 1 && *token == wildcard;
+}
+
+static bool token_equal(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+	return a_length == b_length && memcmp(a, b, a_length) == 0;
+}
+
+/* To the next token of both. False: one of them has ended; *ret_both: the other one, too. */
+static bool tokens_next(const char **a, size_t a_length, const char **b, size_t b_length,
+			bool *ret_both)
+{
+	*a += a_length;
+	*b += b_length;
+	if (**a == '\0' || **b == '\0') {
+		*ret_both = **a == **b;
+		return false;
+	}
+	(*a)++;
+	(*b)++;
+	return true;
+}
+
+bool xy_pattern_covers(const char *outer, const char *inner)
+{
+	size_t o, i;
+	bool both;
+
+	do {
+		o = strcspn(outer, ".");
+		i = strcspn(inner, ".");
+		if (token_is(outer, o, '>'))
+			return true;
+		/* One or more tokens: no single one covers that. */
+		if (token_is(inner, i, '>'))
+			return false;
+		if (!token_is(outer, o, '*') && !token_equal(outer, o, inner, i))
+			return false;
+	} while (tokens_next(&outer, o, &inner, i, &both));
+	return both;
+}
+
+bool xy_pattern_overlaps(const char *a, const char *b)
+{
+	size_t x, y;
+	bool both;
+
+	do {
+		x = strcspn(a, ".");
+		y = strcspn(b, ".");
+		if (token_is(a, x, '>') || token_is(b, y, '>'))
+			return true;
+		if (!token_is(a, x, '*') && !token_is(b, y, '*') && !token_equal(a, x, b, y))
+			return false;
+	} while (tokens_next(&a, x, &b, y, &both));
+	return both;
+}

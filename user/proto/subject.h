@@ -19,6 +19,10 @@ int xy_subject_check(const char *subject, size_t length, const char **ret_why);
 int xy_pattern_check(const char *pattern, size_t length, const char **ret_why);
 /* Both must have passed their checks; zero-terminated. */
 bool xy_pattern_match(const char *pattern, const char *subject);
+/* Of two patterns (a subject is one, too): whether each subject that the inner one matches is
+ * matched by the outer; whether there is a subject that both match. */
+bool xy_pattern_covers(const char *outer, const char *inner);
+bool xy_pattern_overlaps(const char *a, const char *b);
 
 /*
  * The tree: one node per token, holding topics (literal subjects) and subscriptions (patterns)

@@ -26,6 +26,7 @@ build     libjansson-dev   header  jansson.h
 build     liburcu-dev      header  urcu/urcu-memb.h
 build     libisal-dev      header  isa-l/crc.h
 build     uthash-dev       header  uthash.h
+build     libssl-dev       header  openssl/sha.h
 check     libcmocka-dev    header  cmocka.h
 check     python3          program python3
 check     spin             program spin

@@ -25,8 +25,8 @@
 
 #define NOBODY 65534
 
-static const char *const commands[] = {"serve", "pub",    "sub",   "request",
-				       "reply", "status", "doctor"};
+static const char *const commands[] = {"serve", "pub",    "sub",    "request",
+				       "reply", "status", "doctor", "reload"};
 
 /* ---- what it runs in ------------------------------------------------------------------------- */
 
@@ -322,29 +322,6 @@ static void test_instance_names_that_are_none_are_named(void **state)
 	works(LISTENING("--kernel-path", "off", "--instance", name));
 }
 
-static void test_token_files_that_are_none_are_named(void **state)
-{
-	const char *long_one = file_with("long", "0123456789", 52);
-	const char *missing = in_directory("no-tokens");
-
-	(void)state;
-	SERVE("--listen", ANY_PORT, "--token-file", missing);
-	ended(USAGE);
-	SAYS("option=--token-file", missing, "cannot read");
-	SERVE("--listen", ANY_PORT, "--token-file", file_with("empty", "\n", 2));
-	ended(USAGE);
-	SAYS("option=--token-file", "no token");
-	SERVE("--listen", ANY_PORT, "--token-file", long_one);
-	ended(USAGE);
-	SAYS("option=--token-file", "512");
-	SERVE("--listen", ANY_PORT, "--token-file", file_with("many", "token\n", 65));
-	ended(USAGE);
-	SAYS("option=--token-file", "64");
-	SERVE("--listen", ANY_PORT, "--token-file", directory_path());
-	ended(USAGE);
-	SAYS("option=--token-file", directory_path());
-}
-
 static void test_an_admin_path_that_cannot_be_is_named(void **state)
 {
 	const char *file = file_with("admin-file", "x", 1), *none = in_directory("none/a.sock");
@@ -606,34 +583,6 @@ static void test_what_the_proxy_or_the_library_refuses_is_told(void **state)
 	SAYS("no-input", "No such file");
 }
 
-static void test_tokens_are_asked_for(void **state)
-{
-	const char *good = file_with("good", "first\nsecond\n", 1);
-	const char *mine = file_with("mine", "second\n", 1), *other = file_with("other", "x\n", 1);
-	char address[160];
-	struct running proxy;
-
-	(void)state;
-	snprintf(address, sizeof(address), "unix:%s", in_directory("tokens.sock"));
-	proxy = start(NULL, STRINGS("serve", "--kernel-path", "off", "--listen", address,
-				    "--token-file", good));
-	await(proxy, "event=started");
-	RUN("pub", "--server", address, "a", "b");
-	ended(UNREACHABLE);
-	SAYS("refused", "--token-file");
-	RUN("pub", "--server", address, "--token-file", other, "a", "b");
-	ended(UNREACHABLE);
-	SAYS("refused", "--token-file");
-	RUN("pub", "--server", address, "--token-file", mine, "a", "b");
-	ended(OK);
-	RUN("pub", "--server", address, "--token-file", good, "a", "b");
-	ended(UNREACHABLE);
-	RUN("pub", "--server", address, "--token-file", "/nowhere/token", "a", "b");
-	ended(USAGE);
-	SAYS("--token-file", "/nowhere/token");
-	works(proxy);
-}
-
 static void test_a_signal_before_the_work_is_done_is_130(void **state)
 {
 	const char *server = proxy_server(*state);
@@ -681,7 +630,6 @@ int main(void)
 		cmocka_unit_test(test_too_few_descriptors_are_told_with_the_remedy),
 		cmocka_unit_test(test_an_instance_name_is_taken_once),
 		cmocka_unit_test(test_instance_names_that_are_none_are_named),
-		cmocka_unit_test(test_token_files_that_are_none_are_named),
 		cmocka_unit_test(test_an_admin_path_that_cannot_be_is_named),
 		cmocka_unit_test(test_values_out_of_range_are_named),
 		cmocka_unit_test(test_help_is_there_for_every_command),
@@ -692,7 +640,6 @@ int main(void)
 		cmocka_unit_test(test_nobody_answers_is_4),
 		cmocka_unit_test(test_done_is_0),
 		cmocka_unit_test(test_what_the_proxy_or_the_library_refuses_is_told),
-		cmocka_unit_test(test_tokens_are_asked_for),
 		cmocka_unit_test(test_a_signal_before_the_work_is_done_is_130),
 	};
 

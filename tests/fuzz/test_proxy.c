@@ -70,7 +70,7 @@ static void proxy_begin(void)
 	fuzz_check(xy_server_new(&options, &proxy.server) == XY_EXIT_OK);
 	fuzz_check(xy_admin_new(proxy.admin_path, &proxy.admin, why, sizeof(why)) == 0);
 	fuzz_check(xy_server_start(proxy.server) == XY_EXIT_OK);
-	fuzz_check(xy_admin_start(proxy.admin, xy_server_core(proxy.server)) == 0);
+	fuzz_check(xy_admin_start(proxy.admin, xy_server_core(proxy.server), NULL) == 0);
 	/* Signals are for whoever runs the fuzzer. */
 	sigemptyset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, NULL);

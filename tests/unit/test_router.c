@@ -73,6 +73,17 @@ void xy_notify_flow_gone(struct xy_peer *sender, uint64_t target)
 	(void)target;
 }
 
+void xy_notify_revoked(struct xy_peer *peer)
+{
+	(void)peer;
+}
+
+void xy_notify_unsubscribed(struct xy_peer *receiver, uint64_t subscription)
+{
+	(void)receiver;
+	(void)subscription;
+}
+
 void xy_notify_brake(struct xy_peer *sender)
 {
 	(void)sender;

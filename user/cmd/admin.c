@@ -47,7 +47,9 @@ static bool admin_alive(const char *path)
 	return fd >= 0 || fd == -EAGAIN || fd == -EACCES;
 }
 
-int xy_admin_find(const char *instance, char path[XY_ADMIN_PATH_SIZE], char *names, size_t size)
+/* The socket of an instance; NULL = of the only one that runs here. 0; -ENOENT: none; -ENOTUNIQ:
+ * several. `names` gets the instances found, separated by blanks. */
+static int admin_find(const char *instance, char path[XY_ADMIN_PATH_SIZE], char *names, size_t size)
 {
 	unsigned found = 0;
 	size_t used = 0;
@@ -140,15 +142,72 @@ err_line:
 	return r;
 }
 
-int xy_admin_ask(const char *path, const char *request, int timeout_ms, json_t **ret_answer)
+int xy_admin_locate(const struct xy_command *command, struct xy_admin_where *where)
 {
-	uint64_t end_ms = xy_clock_ms() + (uint64_t)timeout_ms;
+	char names[1024];
+	int r;
+
+	if (where->admin) {
+		if (where->instance)
+			return xy_options_complain(
+				command, "options --admin and --instance: give one of them");
+		if (strlen(where->admin) >= sizeof(where->path))
+			return xy_options_complain(
+				command, "option --admin: a socket's path has at most %zu bytes",
+				sizeof(where->path) - 1);
+		strcpy(where->path, where->admin);
+		return XY_CMD_OK;
+	}
+	r = admin_find(where->instance, where->path, names, sizeof(names));
+	switch (r) {
+	case 0:
+		return XY_CMD_OK;
+	case -ENOTUNIQ:
+		return xy_options_complain(
+			command, "several proxies run here; choose one with --instance: %s", names);
+	case -ENAMETOOLONG:
+		return xy_options_complain(command, "option --instance: '%s' is too long",
+					   where->instance);
+	default:
+		fprintf(stderr,
+			"xylem %s: no proxy runs here (looked into %s); start one with 'xylem "
+			"serve'\n",
+			command->name, XY_ADMIN_DIR);
+		return XY_CMD_UNREACHABLE;
+	}
+}
+
+int xy_admin_complain(const struct xy_command *command, const struct xy_admin_where *where,
+		      int error)
+{
+	const char *why = strerror(-error);
+
+	if (error == -EINTR && xy_stop_wanted())
+		return XY_CMD_SIGNALLED;
+	if (error == -ENOENT || error == -ECONNREFUSED)
+		why = "no proxy listens there; start one with 'xylem serve', or name another with "
+		      "--instance";
+	else if (error == -EACCES)
+		why = "only the proxy's user and root may ask";
+	else if (error == -ETIMEDOUT)
+		why = "no answer in time (--timeout)";
+	else if (error == -EBADMSG)
+		why = "the answer is not JSON; is this a xylem proxy?";
+	fprintf(stderr, "xylem %s: %s: %s\n", command->name, where->path, why);
+	return error == -ETIMEDOUT ? XY_CMD_UNANSWERED
+	       : error == -EBADMSG ? XY_CMD_FAILURE
+				   : XY_CMD_UNREACHABLE;
+}
+
+int xy_admin_ask(const struct xy_admin_where *where, const char *request, json_t **ret_answer)
+{
+	uint64_t end_ms = xy_clock_ms() + where->timeout_ms;
 	char question[128], *line = NULL;
 	size_t length;
 	json_t *answer;
 	int fd, r;
 
-	fd = admin_connect(path);
+	fd = admin_connect(where->path);
 	if (fd < 0)
 		return fd;
 	length = (size_t)snprintf(question, sizeof(question), "{\"request\": \"%s\"}\n", request);

@@ -14,5 +14,6 @@ extern const struct xy_command xy_command_request;
 extern const struct xy_command xy_command_reply;
 extern const struct xy_command xy_command_status;
 extern const struct xy_command xy_command_doctor;
+extern const struct xy_command xy_command_reload;
 
 #endif

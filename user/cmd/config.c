@@ -2,40 +2,20 @@
 #include "cmd/config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define COMPLAINT_SIZE 1024
-#define PLACE_SIZE     512
+#include "cmd/file.h"
+
+#define PLACE_SIZE 512
 
 struct xy_config {
 	const char *path;
 	char *text; /* ends with a zero */
 	json_t *root;
 };
-
-static void complain(struct xy_complaints *complaints, const char *format, va_list arguments)
-{
-	char text[COMPLAINT_SIZE];
-
-	vsnprintf(text, sizeof(text), format, arguments);
-	complaints->count++;
-	complaints->say(complaints, text);
-}
-
-void xy_complain(struct xy_complaints *complaints, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	complain(complaints, format, arguments);
-	va_end(arguments);
-}
 
 /* ---- where it stands ------------------------------------------------------------------------- */
 
@@ -148,7 +128,7 @@ static void place_text(const struct xy_place *place, char text[PLACE_SIZE])
 void xy_config_complain(const struct xy_config *config, const struct xy_place *place,
 			struct xy_complaints *complaints, const char *format, ...)
 {
-	char where[PLACE_SIZE], what[COMPLAINT_SIZE];
+	char where[PLACE_SIZE], what[XY_COMPLAINT_SIZE];
 	va_list arguments;
 
 	va_start(arguments, format);
@@ -160,45 +140,6 @@ void xy_config_complain(const struct xy_config *config, const struct xy_place *p
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
-
-/* All of it, or NULL with errno. EFBIG: more than anybody writes. */
-static char *file_read(int fd, size_t *ret_length)
-{
-	char *text = malloc(XY_CONFIG_MAX + 1);
-	size_t length = 0;
-	ssize_t got = 1;
-
-	while (text && got > 0 && length <= XY_CONFIG_MAX) {
-		got = read(fd, text + length, XY_CONFIG_MAX + 1 - length);
-		length += got > 0 ? (size_t)got : 0;
-	}
-	if (!text || got < 0 || length > XY_CONFIG_MAX) {
-		if (text && got >= 0)
-			errno = EFBIG;
-		free(text);
-		return NULL;
-	}
-	text[length] = '\0';
-	*ret_length = length;
-	return text;
-}
-
-/* Whoever may write to it may give himself any right. */
-static bool file_check(int fd, const char *path, struct xy_complaints *complaints)
-{
-	struct stat status;
-
-	if (fstat(fd, &status))
-		xy_complain(complaints, "%s: %s", path, strerror(errno));
-	else if (!S_ISREG(status.st_mode))
-		xy_complain(complaints, "%s: not a regular file", path);
-	else if (status.st_mode & S_IWOTH)
-		xy_complain(complaints, "%s: everybody may write to it (mode %03o); chmod o-w it",
-			    path, status.st_mode & 0777);
-	else
-		return true;
-	return false;
-}
 
 static json_t *parse(const char *path, const char *text, size_t length,
 		     struct xy_complaints *complaints)
@@ -220,31 +161,18 @@ static json_t *parse(const char *path, const char *text, size_t length,
 struct xy_config *xy_config_load(const char *path, struct xy_complaints *complaints)
 {
 	struct xy_config *config = calloc(1, sizeof(*config));
-	/* Not for ever, if it is a FIFO. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	size_t length;
 
-	if (!config || fd < 0) {
-		xy_complain(complaints, "%s: %s", path, strerror(config ? errno : ENOMEM));
-		goto err_free;
+	if (!config) {
+		xy_complain(complaints, "%s: %s", path, strerror(ENOMEM));
+		return NULL;
 	}
 	config->path = path;
-	if (!file_check(fd, path, complaints))
-		goto err_free;
-	config->text = file_read(fd, &length);
-	if (!config->text) {
-		xy_complain(complaints, "%s: %s", path, strerror(errno));
-		goto err_free;
-	}
-	config->root = parse(path, config->text, length, complaints);
-	if (!config->root)
-		goto err_free;
-	close(fd);
-	return config;
-
-err_free:
-	if (fd >= 0)
-		close(fd);
+	config->text = xy_file_read(path, XY_FILE_RULES, XY_CONFIG_MAX, &length, complaints);
+	if (config->text)
+		config->root = parse(path, config->text, length, complaints);
+	if (config->root)
+		return config;
 	xy_config_free(config);
 	return NULL;
 }

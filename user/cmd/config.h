@@ -13,15 +13,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define XY_CONFIG_MAX (1u << 20) /* bytes of a file */
+#include "cmd/complaints.h"
 
-/* Who hears what is wrong: at the start standard error, at a reload the log. */
-struct xy_complaints {
-	void (*say)(struct xy_complaints *complaints, const char *text); /* without a newline */
-	unsigned count;
-};
-void xy_complain(struct xy_complaints *complaints, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+#define XY_CONFIG_MAX (1u << 20) /* bytes of a file */
 
 struct xy_config;
 

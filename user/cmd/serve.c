@@ -7,16 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "base/runtime.h"
+#include "cmd/access.h"
 #include "cmd/commands.h"
 #include "cmd/sources.h"
+#include "core/acceptor.h"
 #include "edge/serve.h"
 
 struct serve {
 	struct xy_texts listen;
 	bool check_config;
-	const char *config, *cgroup, *kernel_path, *instance, *token_file, *log_level, *admin;
+	const char *config, *cgroup, *kernel_path, *instance, *log_level, *admin;
+	const char *token_file, *anonymous, *unix_mode;
 	uint64_t loops, max_connections, stuck_after, lanes, flows, memory_budget;
 };
 
@@ -46,6 +50,23 @@ static int listen_check(const char *text, char why[XY_OPTION_WHY_SIZE])
 		return 0;
 	snprintf(why, XY_OPTION_WHY_SIZE, "'%s' is not HOST:PORT, [V6]:PORT, unix:PATH or systemd",
 		 text);
+	return -EINVAL;
+}
+
+/* 0 = it is none. */
+static unsigned mode_of(const char *text)
+{
+	size_t digits = strspn(text, "01234567");
+
+	return digits >= 3 && digits <= 4 && !text[digits] ? (unsigned)strtoul(text, NULL, 8) & 0777
+							   : 0;
+}
+
+static int mode_check(const char *text, char why[XY_OPTION_WHY_SIZE])
+{
+	if (mode_of(text))
+		return 0;
+	snprintf(why, XY_OPTION_WHY_SIZE, "'%s' is not a mode like 0660", text);
 	return -EINVAL;
 }
 
@@ -79,6 +100,14 @@ static const struct xy_option serve_options[] = {
 	 .fallback = "127.0.0.1:7400",
 	 .offset = offsetof(struct serve, listen),
 	 .check = listen_check},
+	{.name = "unix-mode",
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "MODE",
+	 .help = "mode of the paths of UNIX sockets, like 0660: who may write there may connect; "
+		 "if "
+		 "not given: what the umask leaves",
+	 .offset = offsetof(struct serve, unix_mode),
+	 .check = mode_check},
 	{.name = "cgroup",
 	 .letter = 'c',
 	 .kind = XY_OPTION_TEXT,
@@ -110,8 +139,17 @@ static const struct xy_option serve_options[] = {
 	{.name = "token-file",
 	 .kind = XY_OPTION_TEXT,
 	 .argument = "FILE",
-	 .help = "clients must say the token in FILE",
+	 .help = "clients must say a token of FILE; its lines are NAME TOKEN, NAME sha256:DIGEST, "
+		 "or "
+		 "a token alone",
 	 .offset = offsetof(struct serve, token_file)},
+	{.name = "anonymous",
+	 .kind = XY_OPTION_CHOICE,
+	 .argument = "none|local|any",
+	 .help = "who is let in without having shown who he is: nobody, who comes by a UNIX socket "
+		 "or a loopback address, or everybody; if not given: none when there are tokens or "
+		 "users, else local",
+	 .offset = offsetof(struct serve, anonymous)},
 	{.name = "loops",
 	 .kind = XY_OPTION_NUMBER,
 	 .argument = "N",
@@ -168,50 +206,164 @@ static const struct xy_option serve_options[] = {
 	{0},
 };
 
+/* What the values point into, and what they make. */
+struct made {
+	struct xy_config *config;
+	char *words;
+	struct xy_access *access;
+};
+
+static void made_free(struct made *made)
+{
+	xy_access_free(made->access);
+	xy_config_free(made->config);
+	free(made->words);
+}
+
+/* All sources, best first. False: *ret_status, and all that is wrong has been said. */
+static bool sources_take(int argc, char **argv, struct serve *serve, struct made *made,
+			 struct xy_complaints *complaints, int *ret_status)
+{
+	static const char *const others[] = {"access", NULL};
+	struct xy_given given = {0};
+	int first;
+
+	if (!xy_options_flags(&xy_command_serve, argc, argv, serve, &given, &first, ret_status))
+		return false;
+	xy_options_environment(&xy_command_serve, serve, &given, &made->words, complaints);
+	if (serve->config)
+		made->config = xy_config_load(serve->config, complaints);
+	if (made->config)
+		xy_options_file(&xy_command_serve, made->config, others, serve, &given, complaints);
+	made->access =
+		xy_access_make(made->config, serve->token_file, serve->anonymous, complaints);
+	*ret_status = XY_CMD_USAGE;
+	return complaints->count == 0 &&
+	       xy_options_defaults(&xy_command_serve, serve, &given, ret_status);
+}
+
 static void say(struct xy_complaints *complaints, const char *text)
 {
 	(void)complaints;
 	fprintf(stderr, "xylem serve: %s\n", text);
 }
 
-/* What the values point into. */
-struct kept {
-	struct xy_config *config;
-	char *words;
+/* Whether those who should can get in, and nobody else: at a real start the server looks. */
+static bool listeners_check(const struct serve *serve, const struct xy_access *access,
+			    struct xy_complaints *complaints)
+{
+	struct xy_address address;
+	const char *problem;
+	char why[256];
+
+	for (unsigned l = 0; l < serve->listen.count; l++) {
+		const char *text = serve->listen.item[l];
+
+		if (xy_address_parse(text, &address, 1, why, sizeof(why)) < 0)
+			xy_complain(complaints, "listen: %s", why);
+		else if ((problem = xy_access_problem(access, xy_acceptor_reach(&address))))
+			xy_complain(complaints, "listen: %s: %s", text, problem);
+	}
+	return complaints->count == 0;
+}
+
+/* ---- again ----------------------------------------------------------------------------------- */
+
+/* How the proxy was started, to read the same once more. */
+struct start {
+	int argc;
+	char **argv;
+	const struct serve *serve; /* as it runs */
 };
 
-/* All sources, best first. */
-static bool sources_take(int argc, char **argv, struct serve *serve, struct kept *kept,
-			 int *ret_status)
-{
-	static const char *const others[] = {NULL};
-	struct xy_complaints complaints = {.say = say};
-	struct xy_given given = {0};
-	int first;
+struct hearing {
+	struct xy_complaints complaints;
+	char first[XY_COMPLAINT_SIZE];
+};
 
-	if (!xy_options_flags(&xy_command_serve, argc, argv, serve, &given, &first, ret_status))
-		return false;
-	xy_options_environment(&xy_command_serve, serve, &given, &kept->words, &complaints);
-	if (serve->config)
-		kept->config = xy_config_load(serve->config, &complaints);
-	if (kept->config)
-		xy_options_file(&xy_command_serve, kept->config, others, serve, &given,
-				&complaints);
-	*ret_status = XY_CMD_USAGE;
-	return complaints.count == 0 &&
-	       xy_options_defaults(&xy_command_serve, serve, &given, ret_status);
+static void hear(struct xy_complaints *complaints, const char *text)
+{
+	struct hearing *hearing = xy_container_of(complaints, struct hearing, complaints);
+
+	if (complaints->count == 1)
+		snprintf(hearing->first, sizeof(hearing->first), "%s", text);
 }
+
+static bool texts_equal(const struct xy_texts *a, const struct xy_texts *b)
+{
+	bool equal = a->count == b->count;
+
+	for (unsigned i = 0; equal && i < a->count; i++)
+		equal = !strcmp(a->item[i], b->item[i]);
+	return equal;
+}
+
+static bool option_equal(const struct xy_option *option, const struct serve *a,
+			 const struct serve *b)
+{
+	const void *x = (const char *)a + option->offset, *y = (const char *)b + option->offset;
+	const char *first, *second;
+
+	switch (option->kind) {
+	case XY_OPTION_TEXTS:
+		return texts_equal(x, y);
+	case XY_OPTION_TEXT:
+	case XY_OPTION_CHOICE:
+		first = *(const char *const *)x;
+		second = *(const char *const *)y;
+		return first == second || (first && second && !strcmp(first, second));
+	case XY_OPTION_FLAG:
+		return *(const bool *)x == *(const bool *)y;
+	default:
+		return *(const uint64_t *)x == *(const uint64_t *)y;
+	}
+}
+
+/* Only who may do what is taken anew. */
+static void tell_ignored(const struct serve *now, const struct serve *before)
+{
+	for (const struct xy_option *option = serve_options; option->name; option++)
+		if (strcmp(option->name, "token-file") && strcmp(option->name, "anonymous") &&
+		    !option_equal(option, now, before))
+			xy_log(XY_LOG_WARN, "reload-ignored",
+			       "option=--%s why=\"takes effect at the next start\"", option->name);
+}
+
+static struct xy_access *reread(void *context, char *why, size_t why_size)
+{
+	const struct start *start = context;
+	struct hearing hearing = {.complaints = {.say = hear}};
+	struct xy_access *access = NULL;
+	struct serve serve = {0};
+	struct made made = {0};
+	int status;
+
+	if (sources_take(start->argc, start->argv, &serve, &made, &hearing.complaints, &status)) {
+		tell_ignored(&serve, start->serve);
+		access = made.access;
+		made.access = NULL;
+	} else if (hearing.complaints.count > 1) {
+		snprintf(why, why_size, "%.900s (and %u more: see --check-config)", hearing.first,
+			 hearing.complaints.count - 1);
+	} else {
+		snprintf(why, why_size, "%s", hearing.first);
+	}
+	made_free(&made);
+	return access;
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static void server_options_set(struct xy_server_options *options, const struct serve *serve)
 {
 	options->listen = serve->listen.item;
 	options->listens = serve->listen.count;
+	options->unix_mode = serve->unix_mode ? mode_of(serve->unix_mode) : 0;
 	options->cgroup = serve->cgroup;
 	options->kernel_path = !strcmp(serve->kernel_path, "on")    ? XY_KERNEL_PATH_ON
 			       : !strcmp(serve->kernel_path, "off") ? XY_KERNEL_PATH_OFF
 								    : XY_KERNEL_PATH_AUTO;
 	options->instance = serve->instance;
-	options->token_file = serve->token_file;
 	options->loops = (unsigned)serve->loops;
 	options->max_connections = (unsigned)serve->max_connections;
 	options->lanes = (unsigned)serve->lanes;
@@ -223,26 +375,34 @@ static void server_options_set(struct xy_server_options *options, const struct s
 
 static int serve_run(int argc, char **argv)
 {
+	struct xy_complaints complaints = {.say = say};
 	struct serve serve = {0};
-	struct kept kept = {0};
+	struct start start = {.argc = argc, .argv = argv, .serve = &serve};
+	struct made made = {0};
 	struct xy_server_options options = {.size = sizeof(options)};
 	enum xy_log_level level;
 	int status;
 
-	if (!sources_take(argc, argv, &serve, &kept, &status))
+	if (!sources_take(argc, argv, &serve, &made, &complaints, &status))
 		goto out;
 	if (serve.check_config) {
-		puts("xylem serve: nothing is wrong");
-		status = XY_CMD_OK;
+		status = XY_CMD_USAGE;
+		if (listeners_check(&serve, made.access, &complaints))
+			status = puts("xylem serve: nothing is wrong") < 0;
 		goto out;
 	}
 	if (!xy_log_level_from_text(serve.log_level, &level))
 		xy_log_set_level(level);
 	server_options_set(&options, &serve);
+	options.access = made.access;
+	made.access = NULL;
+	if (serve.config || serve.token_file) {
+		options.reread = reread;
+		options.reread_context = &start;
+	}
 	status = (int)xy_serve(&options);
 out:
-	xy_config_free(kept.config);
-	free(kept.words);
+	made_free(&made);
 	return status;
 }
 
@@ -250,20 +410,22 @@ const struct xy_command xy_command_serve = {
 	.name = "serve",
 	.arguments = "",
 	.summary = "run the proxy in the foreground",
-	.details =
-		"Logs to standard error; ends in order on SIGTERM or SIGINT. Without the right to\n"
-		"load kernel programs (root) it says so once and moves everything in user "
-		"space.\n\n"
-		"Exit status: 0 ended by a signal, 1 failed while at work, 2 an option that "
-		"cannot\n"
-		"work (address or name in use, no such cgroup …), 5 --kernel-path on and no "
-		"lanes.\n\n"
-		"An option is taken from the command line, else from the environment "
-		"(--kernel-path is\n"
-		"XYLEM_SERVE_KERNEL_PATH; several addresses are separated by spaces), else from "
-		"the file.\n\n"
-		"  xylem serve\n"
-		"  xylem serve --listen 127.0.0.1:7400 --listen unix:/run/xylem.sock\n",
+	.details = "Logs to standard error; ends in order on SIGTERM or SIGINT; on SIGHUP reads "
+		   "anew who "
+		   "may\n"
+		   "do what, if that stands in a file. Without the right to\n"
+		   "load kernel programs (root) it says so once and moves everything in user "
+		   "space.\n\n"
+		   "Exit status: 0 ended by a signal, 1 failed while at work, 2 an option that "
+		   "cannot\n"
+		   "work (address or name in use, no such cgroup …), 5 --kernel-path on and no "
+		   "lanes.\n\n"
+		   "An option is taken from the command line, else from the environment "
+		   "(--kernel-path is\n"
+		   "XYLEM_SERVE_KERNEL_PATH; several addresses are separated by spaces), else from "
+		   "the file.\n\n"
+		   "  xylem serve\n"
+		   "  xylem serve --listen 127.0.0.1:7400 --listen unix:/run/xylem.sock\n",
 	.options = serve_options,
 	.environment = "XYLEM_SERVE_",
 	.positional_minimum = 0,

@@ -15,10 +15,10 @@
 #include "cmd/stop.h"
 
 struct status {
-	const char *instance, *admin, *section;
+	struct xy_admin_where where;
+	const char *section;
 	bool json, ready, watched;
-	uint64_t watch_ms, timeout_ms;
-	char path[XY_ADMIN_PATH_SIZE];
+	uint64_t watch_ms;
 };
 
 static const struct xy_option status_options[] = {
@@ -41,86 +41,9 @@ static const struct xy_option status_options[] = {
 	 .help = "for probes: print nothing, end with 0 if the proxy takes connections, else with "
 		 "1",
 	 .offset = offsetof(struct status, ready)},
-	{.name = "instance",
-	 .letter = 'i',
-	 .kind = XY_OPTION_TEXT,
-	 .argument = "NAME",
-	 .help = "which proxy; not needed when only one runs here",
-	 .offset = offsetof(struct status, instance)},
-	{.name = "admin",
-	 .kind = XY_OPTION_TEXT,
-	 .argument = "PATH",
-	 .help = "admin socket, when it is not /run/xylem/NAME.sock",
-	 .offset = offsetof(struct status, admin)},
-	{.name = "timeout",
-	 .letter = 't',
-	 .kind = XY_OPTION_DURATION,
-	 .argument = "DURATION",
-	 .help = "how long to wait for an answer",
-	 .fallback = "5s",
-	 .offset = offsetof(struct status, timeout_ms)},
+	XY_ADMIN_OPTIONS(struct status, where),
 	{0},
 };
-
-static int status_locate(struct status *status)
-{
-	char names[1024];
-	int r;
-
-	if (status->admin) {
-		if (status->instance)
-			return xy_options_complain(
-				&xy_command_status,
-				"options --admin and --instance: give one of them");
-		if (strlen(status->admin) >= sizeof(status->path))
-			return xy_options_complain(
-				&xy_command_status,
-				"option --admin: a socket's path has at most %zu "
-				"bytes",
-				sizeof(status->path) - 1);
-		strcpy(status->path, status->admin);
-		return XY_CMD_OK;
-	}
-	r = xy_admin_find(status->instance, status->path, names, sizeof(names));
-	switch (r) {
-	case 0:
-		return XY_CMD_OK;
-	case -ENOTUNIQ:
-		return xy_options_complain(
-			&xy_command_status,
-			"several proxies run here; choose one with --instance: %s", names);
-	case -ENAMETOOLONG:
-		return xy_options_complain(&xy_command_status,
-					   "option --instance: '%s' is too long", status->instance);
-	default:
-		fprintf(stderr,
-			"xylem status: no proxy runs here (looked into %s); start one with 'xylem "
-			"serve'\n",
-			XY_ADMIN_DIR);
-		return XY_CMD_UNREACHABLE;
-	}
-}
-
-static int status_complain(const struct status *status, int error)
-{
-	const char *why = strerror(-error);
-
-	if (error == -EINTR && xy_stop_wanted())
-		return XY_CMD_SIGNALLED;
-	if (error == -ENOENT || error == -ECONNREFUSED)
-		why = "no proxy listens there; start one with 'xylem serve', or name another with "
-		      "--instance";
-	else if (error == -EACCES)
-		why = "only the proxy's user and root may ask";
-	else if (error == -ETIMEDOUT)
-		why = "no answer in time (--timeout)";
-	else if (error == -EBADMSG)
-		why = "the answer is not JSON; is this a xylem proxy?";
-	fprintf(stderr, "xylem status: %s: %s\n", status->path, why);
-	return error == -ETIMEDOUT ? XY_CMD_UNANSWERED
-	       : error == -EBADMSG ? XY_CMD_FAILURE
-				   : XY_CMD_UNREACHABLE;
-}
 
 /* 0, a probe's answer otherwise. */
 static int status_probe(struct status *status)
@@ -128,9 +51,9 @@ static int status_probe(struct status *status)
 	json_t *answer;
 	bool ready;
 
-	if (status_locate(status))
+	if (xy_admin_locate(&xy_command_status, &status->where))
 		return 1;
-	if (xy_admin_ask(status->path, "status", (int)status->timeout_ms, &answer))
+	if (xy_admin_ask(&status->where, "status", &answer))
 		return 1;
 	ready = json_array_size(json_object_get(answer, "listen")) > 0 &&
 		!json_is_true(json_object_get(answer, "draining"));
@@ -169,9 +92,9 @@ static int status_show(struct status *status)
 	for (;;) {
 		struct pollfd polled = {.fd = xy_stop_fd(), .events = POLLIN};
 
-		r = xy_admin_ask(status->path, "status", (int)status->timeout_ms, &answer);
+		r = xy_admin_ask(&status->where, "status", &answer);
 		if (r) {
-			r = status_complain(status, r);
+			r = xy_admin_complain(&xy_command_status, &status->where, r);
 			break;
 		}
 		asked_ns = xy_clock_ns();
@@ -209,7 +132,7 @@ static int status_run(int argc, char **argv)
 	}
 	if (status.ready)
 		return status_probe(&status);
-	r = status_locate(&status);
+	r = xy_admin_locate(&xy_command_status, &status.where);
 	return r ? r : status_show(&status);
 }
 

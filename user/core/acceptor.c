@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -25,7 +27,7 @@
 struct listener {
 	struct xy_watch watch;
 	struct xy_acceptor *acceptor;
-	bool is_unix;
+	enum xy_reach reach;
 	bool is_given; /* by the service manager, which goes on listening when we have closed it */
 	char address[XY_ADDRESS_TEXT_SIZE];
 };
@@ -93,7 +95,7 @@ static void listener_ready(struct xy_watch *watch, uint32_t events)
 			break;
 		rest_ended(acceptor);
 		xy_count(acceptor->core, XY_COUNT_ACCEPTED, 1);
-		xy_greeting_new(&acceptor->greetings, fd, listener->is_unix, &peer);
+		xy_greeting_new(&acceptor->greetings, fd, listener->reach, &peer);
 	}
 	if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS)
 		rest_begin(acceptor, listener, error);
@@ -121,7 +123,7 @@ static int listener_add(struct xy_acceptor *acceptor, int fd, const struct xy_ad
 	}
 	listener = &acceptor->listener[acceptor->listeners++];
 	listener->acceptor = acceptor;
-	listener->is_unix = address->any.sa_family == AF_UNIX;
+	listener->reach = xy_acceptor_reach(address);
 	listener->is_given = is_given;
 	listener->watch = (struct xy_watch){.fd = fd, .name = "listener", .ready = listener_ready};
 	xy_address_text(address, listener->address, sizeof(listener->address));
@@ -157,7 +159,13 @@ static int listeners_take(struct xy_acceptor *acceptor, char *why, size_t why_si
 	return error;
 }
 
-static int listener_open(struct xy_acceptor *acceptor, const char *text, char *why, size_t why_size)
+static const char *path_of(const struct xy_address *address)
+{
+	return ((const struct sockaddr_un *)&address->storage)->sun_path;
+}
+
+static int listener_open(struct xy_acceptor *acceptor, const char *text, unsigned unix_mode,
+			 char *why, size_t why_size)
 {
 	struct xy_address address, bound;
 	int error, fd;
@@ -171,6 +179,11 @@ static int listener_open(struct xy_acceptor *acceptor, const char *text, char *w
 						 : xy_net_bind(&address, &fd);
 	if (error)
 		return listener_failed(text, error, why, why_size);
+	if (address.any.sa_family == AF_UNIX && unix_mode && chmod(path_of(&address), unix_mode)) {
+		error = listener_failed(text, -errno, why, why_size);
+		xy_net_unlisten(fd);
+		return error;
+	}
 	if (xy_net_local(fd, &bound))
 		bound = address;
 	error = listener_add(acceptor, fd, &bound, false, why, why_size);
@@ -179,8 +192,8 @@ static int listener_open(struct xy_acceptor *acceptor, const char *text, char *w
 	return error;
 }
 
-int xy_acceptor_new(const char *const *listen, unsigned listens, struct xy_acceptor **ret_acceptor,
-		    char *why, size_t why_size)
+int xy_acceptor_new(const char *const *listen, unsigned listens, unsigned unix_mode,
+		    struct xy_acceptor **ret_acceptor, char *why, size_t why_size)
 {
 	struct xy_acceptor *acceptor = calloc(1, sizeof(*acceptor));
 	struct xy_loop_options options = {.name = "acceptor", .context = acceptor};
@@ -194,7 +207,7 @@ int xy_acceptor_new(const char *const *listen, unsigned listens, struct xy_accep
 	if (error)
 		goto err_memory;
 	for (unsigned l = 0; l < listens; l++) {
-		error = listener_open(acceptor, listen[l], why, why_size);
+		error = listener_open(acceptor, listen[l], unix_mode, why, why_size);
 		if (error)
 			goto err_free;
 	}
@@ -225,7 +238,7 @@ int xy_acceptor_listen(struct xy_acceptor *acceptor, char *why, size_t why_size)
 	for (unsigned l = 0; l < acceptor->listeners; l++) {
 		const struct listener *listener = &acceptor->listener[l];
 
-		if (!listener->is_unix && !listener->is_given &&
+		if (listener->reach != XY_REACH_UNIX && !listener->is_given &&
 		    listen(listener->watch.fd, BACKLOG))
 			return listener_failed(listener->address, -errno, why, why_size);
 	}
@@ -250,7 +263,7 @@ unsigned xy_acceptor_listeners(const struct xy_acceptor *acceptor, struct xy_lis
 	for (unsigned l = 0; l < acceptor->listeners && count < maximum; l++) {
 		struct xy_address address;
 
-		if (acceptor->listener[l].is_unix ||
+		if (acceptor->listener[l].reach == XY_REACH_UNIX ||
 		    xy_net_local(acceptor->listener[l].watch.fd, &address))
 			continue;
 		listener[count] = (struct xy_listener){.family = address.any.sa_family,
@@ -276,9 +289,26 @@ const char *xy_acceptor_address(const struct xy_acceptor *acceptor, unsigned ind
 	return acceptor->listener[index].address;
 }
 
-int xy_acceptor_tokens(struct xy_acceptor *acceptor, const char *path, char *why, size_t why_size)
+enum xy_reach xy_acceptor_reach(const struct xy_address *address)
 {
-	return xy_greetings_tokens(&acceptor->greetings, path, why, why_size);
+	if (address->any.sa_family == AF_UNIX)
+		return XY_REACH_UNIX;
+	return xy_address_is_loopback(address) ? XY_REACH_LOOPBACK : XY_REACH_NETWORK;
+}
+
+int xy_acceptor_check(const struct xy_acceptor *acceptor, const struct xy_access *access, char *why,
+		      size_t why_size)
+{
+	for (unsigned l = 0; l < acceptor->listeners; l++) {
+		const struct listener *listener = &acceptor->listener[l];
+		const char *problem = xy_access_problem(access, listener->reach);
+
+		if (!problem)
+			continue;
+		snprintf(why, why_size, "%s: %s", listener->address, problem);
+		return -EPERM;
+	}
+	return 0;
 }
 
 static void *acceptor_thread(void *context)

@@ -9,13 +9,14 @@
 #include <stddef.h>
 
 #include "core/core.h"
+#include "io/net.h"
 
 struct xy_acceptor;
 
 /* Binds all addresses at once, so that a bad one is known before anything starts. -errno with a
- * sentence in why. */
-int xy_acceptor_new(const char *const *listen, unsigned listens, struct xy_acceptor **ret_acceptor,
-		    char *why, size_t why_size);
+ * sentence in why. unix_mode: of the paths of UNIX listeners; 0 = what the umask leaves. */
+int xy_acceptor_new(const char *const *listen, unsigned listens, unsigned unix_mode,
+		    struct xy_acceptor **ret_acceptor, char *why, size_t why_size);
 /* TCP clients may connect from now on: not before the kernel side is attached, or those who came
  * before, as clients do that wait for a proxy to come back, would never have a lane. As above. */
 int xy_acceptor_listen(struct xy_acceptor *acceptor, char *why, size_t why_size);
@@ -28,8 +29,12 @@ unsigned xy_acceptor_listeners(const struct xy_acceptor *acceptor, struct xy_lis
 unsigned xy_acceptor_count(const struct xy_acceptor *acceptor);
 const char *xy_acceptor_address(const struct xy_acceptor *acceptor, unsigned index);
 
-/* One token a line. -errno with a sentence in why. */
-int xy_acceptor_tokens(struct xy_acceptor *acceptor, const char *path, char *why, size_t why_size);
+/* How an address can be reached that is listened on. */
+enum xy_reach xy_acceptor_reach(const struct xy_address *address);
+/* Whether everybody who reaches a listener would be let in, or nobody. -EPERM with a sentence in
+ * why; any thread. */
+int xy_acceptor_check(const struct xy_acceptor *acceptor, const struct xy_access *access, char *why,
+		      size_t why_size);
 
 int xy_acceptor_start(struct xy_acceptor *acceptor, struct xy_core *core);
 void xy_acceptor_stop(struct xy_acceptor *acceptor); /* takes nobody any more, and joins */

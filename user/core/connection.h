@@ -54,6 +54,8 @@ struct xy_target {
 	struct xy_peer *peer;   /* DIRECT; one reference */
 	uint64_t asked;         /* route version for which a flow was asked for; DIRECT: 1 */
 	uint32_t epoch;         /* SYNC epoch (+ 1) in which it was used last */
+	uint64_t generation;    /* of the rules that `forbidden` was decided by */
+	bool forbidden;
 	bool refusing; /* DIRECT that waited stall_ms in vain: refused until there is room */
 	/* Members that get a message for their groups, until its last fragment. */
 	struct xy_chosen *chosen;
@@ -108,6 +110,8 @@ struct xy_connection {
 	bool unwatched; /* it hung up while its input was held: the rest is read after the hold */
 	bool deaf;      /* it takes nothing any more; what it has sent is still read to its end */
 
+	uint64_t generation; /* of the rules that `revoked` was decided by */
+	bool revoked;        /* what it authenticated by holds no more: it is about to be closed */
 	struct xy_idmap targets; /* struct xy_target by id */
 	struct xy_target *last_target;
 	uint32_t directs;

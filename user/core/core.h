@@ -13,6 +13,7 @@
 #include "base/service.h"
 #include "core/budget.h"
 #include "kernel/kernel.h"
+#include "proto/access.h"
 
 #define XY_WORKERS_MAX 64 /* bits of xy_peer.waiting */
 
@@ -52,9 +53,16 @@
 	X(PRESSED, "memory_pressed")          /* times that memory became short */                \
 	X(SHED, "closed_for_memory")          /* stalled while it was */                          \
 	X(MEMORY_REFUSED,                                                                         \
-	  "refused_for_memory") /* turned away, or a request, when it was used up */              \
-	X(STUCK, "stuck_loops") /* times that a loop did not come round in time */                \
-	X(MOVED, "tasks_moved") /* taken over from a stuck loop by another */
+	  "refused_for_memory")         /* turned away, or a request, when it was used up */      \
+	X(UNAUTHORIZED, "unauthorized") /* of those refused: not who he must be */                \
+	X(FORBIDDEN, "forbidden")       /* requests and DATA that no rule allows */               \
+	X(REVOKED_FLOWS, "revoked_flows")                                                         \
+	X(REVOKED_SUBSCRIPTIONS, "revoked_subscriptions")                                         \
+	X(REVOKED_CONNECTIONS, "revoked_connections")                                             \
+	X(RELOADS, "reloads")                                                                     \
+	X(RELOADS_FAILED, "reloads_failed") /* the rules before stay in force */                  \
+	X(STUCK, "stuck_loops")             /* times that a loop did not come round in time */    \
+	X(MOVED, "tasks_moved")             /* taken over from a stuck loop by another */
 
 enum xy_counter {
 #define X(name, text) XY_COUNT_##name,
@@ -95,6 +103,12 @@ struct xy_core {
 	uint32_t heartbeat_ms;
 	uint32_t stuck_after_ms; /* a loop that does not come round for so long is stuck */
 	uint64_t started_ms;
+
+	/* Who may do what: read under RCU, replaced by the router alone. The generation counts the
+	 * sets, and is raised after its set is there: what was decided in an older one is decided
+	 * again. */
+	struct xy_access *access; /* NULL: everything is allowed */
+	_Atomic(uint64_t) access_generation;
 
 	struct xy_budget budget;
 	struct xy_service service; /* main's thread */

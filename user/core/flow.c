@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "core/notify.h"
+#include "core/permit.h"
 
 static void flow_remove(struct xy_router *router, struct xy_installed *flow)
 {
@@ -55,6 +56,36 @@ void xy_flows_of_peer_remove(struct xy_router *router, struct xy_peer *peer)
 	xy_flows_to_peer_remove(router, peer);
 }
 
+/* `receiver`: of a flow to an endpoint. */
+static bool flow_allowed(const struct xy_router *router, const struct xy_peer *sender,
+			 const struct xy_topic *topic, const struct xy_peer *receiver)
+{
+	if (sender->revoked)
+		return false;
+	if (topic)
+		return xy_permit(router->core, sender, XY_MAY_PUBLISH, topic->subject);
+	return receiver && !receiver->revoked &&
+	       xy_permit(router->core, sender, XY_MAY_DIRECT, receiver->identity->name);
+}
+
+bool xy_flows_revoke(struct xy_router *router, struct xy_list **position)
+{
+	if (!*position)
+		*position = router->flows.next;
+	while (*position != &router->flows) {
+		struct xy_installed *flow = xy_container_of(*position, struct xy_installed, by_age);
+
+		if (router->work-- <= 0)
+			return false;
+		*position = flow->by_age.next;
+		if (flow_allowed(router, flow->sender, flow->topic,
+				 flow->topic ? NULL : xy_router_endpoint(router, flow->key.target)))
+			continue;
+		flow_remove(router, flow);
+	}
+	return true;
+}
+
 static void flow_evict_oldest(struct xy_router *router)
 {
 	struct xy_installed *flow = xy_list_first(&router->flows, struct xy_installed, by_age);
@@ -75,7 +106,8 @@ static bool flow_resolve(const struct xy_router *router, const struct xy_request
 
 	if (request->flow_kind == XY_FLOW_DIRECT) {
 		receiver = xy_router_endpoint(router, request->target);
-		if (!receiver || receiver == sender || !xy_peer_takes_redirects(receiver))
+		if (!receiver || receiver == sender || !xy_peer_takes_redirects(receiver) ||
+		    !flow_allowed(router, sender, NULL, receiver))
 			return false;
 		ret_flow->member[0] = (struct xy_flow_member){
 			.slot = receiver->slot.slot, .generation = receiver->slot.generation};
@@ -86,7 +118,7 @@ static bool flow_resolve(const struct xy_router *router, const struct xy_request
 	/* The worker asks for topics that its sender has declared; they stay until it is detached.
 	 */
 	topic = xy_idmap_get(&router->topics, request->target);
-	if (!topic)
+	if (!topic || !flow_allowed(router, sender, topic, NULL))
 		return false;
 	*ret_topic = topic;
 	return xy_route_flow(topic->route, sender, ret_flow);

@@ -8,14 +8,16 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/digest.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "core/connection.h"
 #include "core/worker.h"
 #include "proto/json.h"
 
-#define HELLO_MAX 4096 /* bytes of its JSON */
-#define LINGER_MS 1000
+#define HELLO_MAX  4096 /* bytes of its JSON */
+#define LINGER_MS  1000
+#define GROUPS_MAX 256 /* of a client's process */
 
 /* A connection that has not been greeted yet, or is told why it will not be. */
 struct greeting {
@@ -23,7 +25,9 @@ struct greeting {
 	struct xy_timer timer;
 	struct xy_list list;
 	struct xy_greetings *greetings;
-	bool is_unix, refused;
+	enum xy_reach reach;
+	uint64_t generation; /* of the rules */
+	bool refused;
 	size_t got;
 	size_t bytes; /* that it counts for in the memory budget */
 	uint8_t header[XY_HEADER_SIZE];
@@ -107,26 +111,6 @@ static void greeting_expired(struct xy_timer *timer)
 
 /* ---- saying yes ------------------------------------------------------------------------------ */
 
-/* Takes the same time whichever byte differs, so that a token cannot be guessed byte by byte. */
-static bool token_equal(const char *known, const char *given)
-{
-	size_t length = strlen(known), given_length = strlen(given);
-	volatile uint8_t difference = length != given_length;
-
-	for (size_t i = 0; i < given_length; i++)
-		difference |= (uint8_t)(known[length ? i % length : 0] ^ given[i]);
-	return !difference;
-}
-
-static bool token_known(const struct xy_greetings *greetings, const char *given)
-{
-	bool known = greetings->tokens == 0;
-
-	for (unsigned t = 0; t < greetings->tokens; t++)
-		known |= token_equal(greetings->token[t], given);
-	return known;
-}
-
 /* A greeted socket on its way to a worker. Unbound: another one opens it when that is stuck. */
 struct handover {
 	struct xy_task task;
@@ -150,9 +134,9 @@ static void handover_run(struct xy_task *task)
 }
 
 /* A peer with all that it needs, by the request that will end it: so that nothing of it can be lost
- * later for want of memory. */
+ * later for want of memory. On success it has taken the identity. */
 static int peer_make(const struct greeting *greeting, const struct xy_hello *hello,
-		     struct xy_request **ret_farewell)
+		     struct xy_identity **identity, struct xy_request **ret_farewell)
 {
 	struct xy_core *core = greeting->greetings->core;
 	struct xy_request *farewell;
@@ -161,6 +145,8 @@ static int peer_make(const struct greeting *greeting, const struct xy_hello *hel
 
 	if (error)
 		return error;
+	peer->reach = greeting->reach;
+	peer->generation = greeting->generation;
 	error = xy_random_id(&peer->endpoint);
 	farewell = error ? NULL : xy_request_farewell(peer);
 	if (!farewell) {
@@ -168,8 +154,10 @@ static int peer_make(const struct greeting *greeting, const struct xy_hello *hel
 		return error ? error : -ENOMEM;
 	}
 	peer->window = core->budget.window;
+	peer->identity = *identity;
+	*identity = NULL;
 	/* Without a slot left it works without a lane. */
-	if (core->kernel && !greeting->is_unix && hello->ack &&
+	if (core->kernel && greeting->reach != XY_REACH_UNIX && hello->ack &&
 	    xy_kernel_claim(core->kernel, peer->endpoint, &peer->slot)) {
 		peer->slot.generation = 0;
 		xy_count(core, XY_COUNT_NO_SLOT, 1);
@@ -212,7 +200,8 @@ static void peer_unmake(struct xy_core *core, struct xy_request *farewell)
 	xy_peer_put(peer);
 }
 
-static void greet(struct greeting *greeting, const struct xy_hello *hello)
+static void greet(struct greeting *greeting, const struct xy_hello *hello,
+		  struct xy_identity **identity)
 {
 	struct xy_core *core = greeting->greetings->core;
 	struct handover *handover = calloc(1, sizeof(*handover));
@@ -220,7 +209,7 @@ static void greet(struct greeting *greeting, const struct xy_hello *hello)
 	struct xy_worker *worker;
 	int error;
 
-	if (!handover || peer_make(greeting, hello, &farewell)) {
+	if (!handover || peer_make(greeting, hello, identity, &farewell)) {
 		free(handover);
 		refuse(greeting, XY_E_OVERLOADED, "the proxy has no room for another connection");
 		return;
@@ -238,7 +227,7 @@ static void greet(struct greeting *greeting, const struct xy_hello *hello)
 	*handover = (struct handover){.task = {.name = "connection", .run = handover_run},
 				      .farewell = farewell,
 				      .fd = greeting->watch.fd,
-				      .is_unix = greeting->is_unix};
+				      .is_unix = greeting->reach == XY_REACH_UNIX};
 	worker = farewell->peer->worker;
 	atomic_fetch_add(&worker->load, 1);
 	greeting_free(greeting);
@@ -253,23 +242,75 @@ static void refuse_for_memory(struct greeting *greeting)
 	refuse(greeting, XY_E_OVERLOADED, "the proxy's memory budget is used up");
 }
 
-static void hello_done(struct greeting *greeting)
+/* By what the client has shown: nothing else is tried for one who shows something wrong. */
+static int authenticate(const struct greeting *greeting, const struct xy_hello *hello,
+			struct xy_identity **ret_identity)
 {
-	struct xy_hello hello;
-	char why[XY_WHY_SIZE];
-	int error = xy_hello_decode(greeting->json, greeting->frame.length - XY_HEADER_SIZE, &hello,
-				    why);
+	const struct xy_access *access = xy_rcu_dereference(greeting->greetings->core->access);
+	uint8_t digest[XY_DIGEST_SIZE];
+	uint32_t uid, gids[GROUPS_MAX];
+	size_t count;
+	int error;
 
-	if (error)
-		refuse(greeting, error == -ENOMEM ? XY_E_OVERLOADED : XY_E_BAD_JSON, why);
-	else if (!token_known(greeting->greetings, hello.token))
-		refuse(greeting, XY_E_UNAUTHORIZED, "this proxy asks for a token it knows");
-	else if (atomic_load(&greeting->greetings->core->draining))
+	if (*hello->token && xy_access_tokens(access)) {
+		error = xy_digest(hello->token, strlen(hello->token), digest);
+		return error ? error : xy_access_by_token(access, digest, ret_identity);
+	}
+	if (greeting->reach == XY_REACH_UNIX && xy_access_users(access) &&
+	    !xy_net_peer_user(greeting->watch.fd, &uid, gids, GROUPS_MAX, &count)) {
+		error = xy_access_by_user(access, uid, gids, count, ret_identity);
+		if (error != -ENOENT)
+			return error;
+	}
+	return xy_access_by_nothing(access, greeting->reach, ret_identity);
+}
+
+static void refuse_unauthorized(struct greeting *greeting, const struct xy_hello *hello)
+{
+	xy_count(greeting->greetings->core, XY_COUNT_UNAUTHORIZED, 1);
+	refuse(greeting, XY_E_UNAUTHORIZED,
+	       *hello->token ? "this proxy does not know the token"
+			     : "this proxy asks for a token, or for another user");
+}
+
+static void hello_take(struct greeting *greeting, const struct xy_hello *hello)
+{
+	struct xy_core *core = greeting->greetings->core;
+	struct xy_identity *identity = NULL;
+	int error;
+
+	/* Before the rules: if they change, that is seen when the connection is attached. */
+	greeting->generation = atomic_load(&core->access_generation);
+	xy_rcu_read_lock();
+	error = authenticate(greeting, hello, &identity);
+	xy_rcu_read_unlock();
+	if (error == -ENOENT)
+		refuse_unauthorized(greeting, hello);
+	else if (error)
+		refuse(greeting, XY_E_OVERLOADED, "the proxy is out of memory");
+	else if (atomic_load(&core->draining))
 		refuse(greeting, XY_E_SHUTTING_DOWN, "the proxy is about to end");
-	else if (xy_budget_spent(&greeting->greetings->core->budget))
+	else if (xy_budget_spent(&core->budget))
 		refuse_for_memory(greeting);
 	else
-		greet(greeting, &hello);
+		greet(greeting, hello, &identity);
+	free(identity);
+}
+
+static void hello_done(struct greeting *greeting)
+{
+	size_t length = greeting->frame.length - XY_HEADER_SIZE;
+	struct xy_hello hello;
+	char why[XY_WHY_SIZE];
+	int error = xy_hello_decode(greeting->json, length, &hello, why);
+
+	/* The token is in it. */
+	explicit_bzero(greeting->json, length);
+	if (error)
+		refuse(greeting, error == -ENOMEM ? XY_E_OVERLOADED : XY_E_BAD_JSON, why);
+	else
+		hello_take(greeting, &hello);
+	explicit_bzero(&hello, sizeof(hello));
 }
 
 static const char *header_complaint(enum xy_error error)
@@ -353,7 +394,7 @@ static void greeting_ready(struct xy_watch *watch, uint32_t events)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-void xy_greeting_new(struct xy_greetings *greetings, int fd, bool is_unix,
+void xy_greeting_new(struct xy_greetings *greetings, int fd, enum xy_reach reach,
 		     const struct xy_address *peer)
 {
 	struct greeting *greeting = NULL;
@@ -369,10 +410,10 @@ void xy_greeting_new(struct xy_greetings *greetings, int fd, bool is_unix,
 	}
 	greeting->greetings = greetings;
 	greeting_grow(greeting, sizeof(*greeting));
-	greeting->is_unix = is_unix;
+	greeting->reach = reach;
 	greeting->watch = (struct xy_watch){.fd = fd, .name = "hello", .ready = greeting_ready};
 	greeting->timer = (struct xy_timer){.name = "hello", .expired = greeting_expired};
-	if (is_unix) {
+	if (reach == XY_REACH_UNIX) {
 		xy_net_peer_text(fd, greeting->address, sizeof(greeting->address));
 	} else {
 		xy_address_text(peer, greeting->address, sizeof(greeting->address));
@@ -399,49 +440,4 @@ void xy_greetings_close(struct xy_greetings *greetings)
 
 	xy_list_each_safe (greeting, after, &greetings->list, list)
 		greeting_close(greeting);
-	for (unsigned t = 0; t < greetings->tokens; t++) {
-		explicit_bzero(greetings->token[t], strlen(greetings->token[t]));
-		free(greetings->token[t]);
-	}
-}
-
-int xy_greetings_tokens(struct xy_greetings *greetings, const char *path, char *why,
-			size_t why_size)
-{
-	FILE *file = fopen(path, "re");
-	char line[XY_TOKEN_MAX + 2];
-	int error = 0;
-
-	if (!file) {
-		error = -errno;
-		snprintf(why, why_size, "cannot read the token file %s: %s", path,
-			 strerror(-error));
-		return error;
-	}
-	while (!error && fgets(line, sizeof(line), file)) {
-		size_t length = strcspn(line, "\r\n");
-
-		if (line[length] == '\0' && length > XY_TOKEN_MAX)
-			error = -EMSGSIZE;
-		line[length] = '\0';
-		if (error || !length)
-			continue;
-		if (greetings->tokens == XY_TOKENS_MAX)
-			error = -E2BIG;
-		else if (!(greetings->token[greetings->tokens] = strdup(line)))
-			error = -ENOMEM;
-		else
-			greetings->tokens++;
-	}
-	fclose(file);
-	explicit_bzero(line, sizeof(line));
-	if (!error && !greetings->tokens)
-		error = -ENODATA;
-	if (error)
-		snprintf(why, why_size, "the token file %s holds %s", path,
-			 error == -ENODATA  ? "no token: one a line"
-			 : error == -E2BIG  ? "more than 64 tokens"
-			 : error == -ENOMEM ? "more than memory takes"
-					    : "a token of more than 512 bytes");
-	return error;
 }

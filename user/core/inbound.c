@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "core/connection.h"
 #include "core/notify.h"
+#include "core/permit.h"
 #include "kernel/session.h"
 
 /* What one connection may take of one turn of its loop; the rest waits for the next. */
@@ -223,6 +224,11 @@ static void data_topic(struct xy_connection *connection, struct run *run,
 			      "DECLARE the subject on this connection first");
 		return;
 	}
+	if (!xy_permit_target(connection, target)) {
+		xy_error_send(connection, XY_E_FORBIDDEN, frame,
+			      "no rule allows this client to publish there");
+		return;
+	}
 	route = xy_topic_route(target->topic);
 	target->epoch = connection->epoch + 1;
 	if (!route_reaches(route, connection->peer, false)) {
@@ -253,6 +259,11 @@ static void data_direct(struct xy_connection *connection, const struct xy_frame 
 	}
 	if (!target) {
 		xy_error_send(connection, XY_E_UNKNOWN_ENDPOINT, frame, "no such endpoint here");
+		return;
+	}
+	if (!xy_permit_target(connection, target)) {
+		xy_error_send(connection, XY_E_FORBIDDEN, frame,
+			      "no rule allows this client to send there");
 		return;
 	}
 	if (connection->goodbye_sent && peer_finished(target->peer)) {

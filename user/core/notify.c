@@ -14,6 +14,8 @@ enum note {
 	NOTE_SLOW = 1 << 2,
 	NOTE_TOO_LATE = 1 << 3,
 	NOTE_RIGHT = 1 << 4,
+	NOTE_REVOKED = 1 << 5,
+	NOTE_UNTOLD = 1 << 6,
 };
 
 struct message {
@@ -43,6 +45,11 @@ static void notes_run(struct xy_task *task)
 			xy_connection_fail(connection, XY_E_SLOW_CONSUMER, NULL,
 					   "consumed nothing while a publisher waited");
 		}
+		if (notes & NOTE_REVOKED)
+			xy_connection_fail(connection, XY_E_UNAUTHORIZED, NULL,
+					   "what it authenticated by holds no more");
+		if (notes & NOTE_UNTOLD)
+			connection->broken = true;
 		if (notes & NOTE_TOO_LATE)
 			xy_connection_fail(connection, XY_E_SHUTTING_DOWN, NULL,
 					   "a receiver of its DATA has been told GOODBYE");
@@ -77,6 +84,11 @@ void xy_notify_right(struct xy_peer *receiver)
 void xy_notify_slow(struct xy_peer *receiver)
 {
 	note(receiver, NOTE_SLOW);
+}
+
+void xy_notify_revoked(struct xy_peer *peer)
+{
+	note(peer, NOTE_REVOKED);
 }
 
 void xy_notify_too_late(struct xy_peer *sender)
@@ -167,4 +179,30 @@ void xy_notify_flow_gone(struct xy_peer *sender, uint64_t target)
 	/* Without memory the sender stays off the lane for this target: slower, not wrong. */
 	if (message)
 		xy_loop_post(sender->worker->loop, &message->task);
+}
+
+static void unsubscribed_run(struct xy_task *task)
+{
+	struct message *message = xy_container_of(task, struct message, task);
+	const struct xy_frame cause = {.target = message->target};
+	struct xy_connection *connection = message->peer->connection;
+
+	if (connection && connection->state == XY_CONNECTION_OPEN) {
+		connection->subscriptions--;
+		xy_error_send(connection, XY_E_FORBIDDEN, &cause,
+			      "the subscription has ended: no rule allows it any more");
+	}
+	message_free(message);
+}
+
+void xy_notify_unsubscribed(struct xy_peer *receiver, uint64_t subscription)
+{
+	struct message *message =
+		message_new(receiver, subscription, "", "unsubscribed", unsubscribed_run);
+
+	/* One that is not told would wait for messages for ever. */
+	if (message)
+		xy_loop_post(receiver->worker->loop, &message->task);
+	else
+		note(receiver, NOTE_UNTOLD);
 }

@@ -23,6 +23,10 @@ void xy_notify_prove(struct xy_peer *receiver);
 void xy_notify_right(struct xy_peer *receiver);
 /* No progress while somebody waited: close it with slow-consumer. Any thread. */
 void xy_notify_slow(struct xy_peer *receiver);
+/* What it authenticated by holds no more: close it with unauthorized. */
+void xy_notify_revoked(struct xy_peer *peer);
+/* It has lost this subscription. */
+void xy_notify_unsubscribed(struct xy_peer *receiver, uint64_t subscription);
 /* DATA of this sender met a receiver that has been told GOODBYE. Any thread. */
 void xy_notify_too_late(struct xy_peer *sender);
 /* Somebody made room: workers whose publishers wait should look again. Any thread. */

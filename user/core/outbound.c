@@ -57,6 +57,8 @@ void xy_error_send(struct xy_connection *connection, enum xy_error error,
 	if (length >= 0)
 		xy_control_send(connection, &frame, payload, (size_t)length);
 	xy_count(connection->worker->core, XY_COUNT_ERRORS, 1);
+	if (error == XY_E_FORBIDDEN)
+		xy_count(connection->worker->core, XY_COUNT_FORBIDDEN, 1);
 }
 
 void xy_outbound_dirty(struct xy_connection *connection)

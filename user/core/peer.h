@@ -19,6 +19,7 @@
 #include "base/rcu.h"
 #include "io/loop.h"
 #include "kernel/kernel.h"
+#include "proto/access.h"
 
 struct xy_core;
 struct xy_worker;
@@ -42,6 +43,9 @@ struct xy_peer {
 	struct xy_session *session; /* the lane's record; NULL = no lane */
 	struct xy_slot slot;
 	uint64_t window;
+	struct xy_identity *identity; /* what authenticated it has made it; its own */
+	enum xy_reach reach;          /* of the listener that it came by */
+	uint64_t generation;          /* of the rules that it was let in by, or of older ones */
 
 	/* The owning worker's alone. NULL once closed. */
 	struct xy_connection *connection;
@@ -73,6 +77,7 @@ struct xy_peer {
 	_Atomic(uint64_t) watch_seen_ms;
 
 	/* The router's alone. */
+	bool revoked; /* what it authenticated by holds no more: it gets nothing, and is closed */
 	struct xy_list subscriptions; /* struct xy_subscription.of_peer */
 	struct xy_idmap declarations; /* struct xy_topic by id: what it may publish on */
 	struct xy_idmap flows_out;    /* struct xy_installed by target */

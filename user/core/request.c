@@ -40,6 +40,7 @@ static void answer_error(struct xy_connection *connection, const struct xy_reque
 
 	xy_error_send(connection, error, &cause,
 		      error == XY_E_UNKNOWN_SUBSCRIPTION ? "no such subscription of this connection"
+		      : error == XY_E_FORBIDDEN          ? "no rule allows this client to do that"
 							 : "no room for another one");
 }
 

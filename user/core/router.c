@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "core/notify.h"
+#include "core/permit.h"
 #include "core/router_internal.h"
 #include "core/worker.h"
 
@@ -71,6 +72,7 @@ static void attach(struct xy_router *router, struct xy_request *request)
 		router->lane[peer->slot.slot] = peer;
 	else
 		slot_retire(router, request);
+	xy_revoke_look(router, peer);
 }
 
 /* ---- requests in steps ----------------------------------------------------------------------- */
@@ -78,6 +80,13 @@ static void attach(struct xy_router *router, struct xy_request *request)
 static enum xy_error error_of(int error)
 {
 	return error ? XY_E_OVERLOADED : XY_ERROR_NONE;
+}
+
+static bool allowed(const struct xy_router *router, const struct xy_request *request,
+		    enum xy_permission permission)
+{
+	return !request->peer->revoked &&
+	       xy_permit(router->core, request->peer, permission, request->subscribe->subject);
 }
 
 static void stall_set(struct xy_peer *peer, const struct xy_request *request)
@@ -95,7 +104,9 @@ static bool subscribe_step(struct xy_router *router, struct xy_request *request)
 
 	if (!request->begun) {
 		request->begun = true;
-		request->error = error_of(xy_subscription_add(router, request));
+		request->error = allowed(router, request, XY_MAY_SUBSCRIBE)
+					 ? error_of(xy_subscription_add(router, request))
+					 : XY_E_FORBIDDEN;
 		if (request->error)
 			return true;
 	}
@@ -174,7 +185,9 @@ static bool request_step(struct xy_router *router, struct xy_request *request)
 		attach(router, request);
 		return true;
 	case XY_REQUEST_DECLARE:
-		request->error = error_of(xy_topic_declare(router, request));
+		request->error = allowed(router, request, XY_MAY_PUBLISH)
+					 ? error_of(xy_topic_declare(router, request))
+					 : XY_E_FORBIDDEN;
 		return true;
 	case XY_REQUEST_SUBSCRIBE:
 		return subscribe_step(router, request);
@@ -232,6 +245,14 @@ static struct xy_request *request_take(struct xy_router *router)
 	return request;
 }
 
+static void revoke(struct xy_router *router)
+{
+	if (!xy_revoke_step(router, router->revoking))
+		return;
+	router->revoked = router->revoking;
+	router->revoking = NULL;
+}
+
 static void requests_run(struct xy_router *router)
 {
 	int error;
@@ -241,6 +262,10 @@ static void requests_run(struct xy_router *router)
 		if (!router->current) {
 			if (!xy_stale_resolve(router, &error)) /* of a retry, below */
 				return;
+			if (router->revoking) {
+				revoke(router);
+				continue;
+			}
 			router->current = request_take(router);
 		}
 		if (!router->current)
@@ -259,7 +284,7 @@ static void unbuilt_expired(struct xy_timer *timer)
 {
 	struct xy_router *router = xy_container_of(timer, struct xy_router, unbuilt_timer);
 
-	if (!router->current)
+	if (!router->current && !router->revoking)
 		xy_unbuilt_retry(router);
 }
 
@@ -283,6 +308,9 @@ static void answers_send(struct xy_router *router)
 	if (router->flow_deleted)
 		xy_kernel_grace(core->kernel);
 	router->flow_deleted = false;
+	if (router->revoked)
+		xy_revoke_end(router->revoked);
+	router->revoked = NULL;
 	router->answers = NULL;
 	router->answers_end = &router->answers;
 	for (; request; request = next) {
@@ -307,11 +335,12 @@ static bool batch_end(struct xy_loop *loop, void *context)
 	struct xy_router *router = context;
 
 	requests_run(router);
-	if (router->answers)
+	if (router->answers || router->revoked)
 		answers_send(router);
 	if (!xy_list_empty(&router->unbuilt) && !xy_timer_active(&router->unbuilt_timer))
 		xy_timer_start(loop, &router->unbuilt_timer, UNBUILT_RETRY_MS);
-	return router->current || !xy_list_empty(&router->asking) || !xy_list_empty(&router->stale);
+	return router->current || router->revoking || !xy_list_empty(&router->asking) ||
+	       !xy_list_empty(&router->stale);
 }
 
 struct xy_request *xy_request_new(enum xy_request_kind kind, struct xy_peer *peer,

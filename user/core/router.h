@@ -49,6 +49,7 @@ struct xy_route {
 	struct xy_group **group;
 };
 
+const char *xy_topic_text(const struct xy_topic *topic); /* its subject; never changes */
 /* Read section only. Never NULL. */
 const struct xy_route *xy_topic_route(const struct xy_topic *topic);
 /* Whether the group has to be served for this sender. */
@@ -112,6 +113,30 @@ struct xy_request *xy_request_new(enum xy_request_kind kind, struct xy_peer *pee
 				  void (*answer)(struct xy_request *request));
 void xy_request_send(struct xy_router *router, struct xy_request *request);
 void xy_request_free(struct xy_request *request);
+
+/* Puts other rules in force, and ends what they allow no more. */
+struct xy_revoking {
+	struct xy_task task;
+	struct xy_core *core;
+	struct xy_access *access; /* the new ones; when it is done the old ones, the caller's */
+	struct xy_loop *home;
+	/* On home: no flow, no subscription and no decision of a worker is left that the new rules
+	 * do not allow; what was on its way before may still arrive. */
+	void (*done)(struct xy_revoking *revoking);
+	uint64_t generation;                        /* theirs */
+	uint64_t flows, subscriptions, connections; /* ended */
+
+	/* The router's: how far it is, and what is looked at next. */
+	bool begun, flows_done, peers_done;
+	uint32_t flows_before;
+	struct xy_list *flow, *subscription;
+	struct xy_peer *peer;
+	uint32_t bucket;
+	struct xy_rcu_head rcu;
+};
+
+/* One at a time. */
+void xy_router_revoke(struct xy_router *router, struct xy_revoking *revoking);
 
 /* Router's thread only: adds "subscriptions", "subjects", "flows" to a status object. */
 void xy_router_describe(struct xy_router *router, json_t *status);

@@ -77,8 +77,10 @@ struct xy_router {
 	struct xy_timer unbuilt_timer;
 
 	struct xy_list asking; /* struct xy_peer.asking: whose requests wait, the next one first */
-	struct xy_request *current; /* begun, and not done yet */
-	int64_t work;               /* what is left of this round's */
+	struct xy_request *current;   /* begun, and not done yet */
+	int64_t work;                 /* what is left of this round's */
+	struct xy_revoking *revoking; /* begins when no request is; then nothing else is done */
+	struct xy_revoking *revoked;  /* done, and waits for the end of the batch */
 	/* Done, not answered yet. */
 	struct xy_request *answers, **answers_end;
 	bool flow_deleted;
@@ -95,6 +97,13 @@ void xy_subscription_remove(struct xy_router *router, struct xy_subscription *su
 bool xy_stale_resolve(struct xy_router *router, int *ret_error);
 void xy_unbuilt_retry(struct xy_router *router); /* makes them stale again */
 
+/* revoke.c. As request_step(): true when it is done. */
+bool xy_revoke_step(struct xy_router *router, struct xy_revoking *revoking);
+/* After the grace period of the kernel. */
+void xy_revoke_end(struct xy_revoking *revoking);
+/* A peer that is attached while other rules hold than when it was let in. */
+void xy_revoke_look(struct xy_router *router, struct xy_peer *peer);
+
 /* Charges the round's work. */
 int xy_route_build(struct xy_router *router, const char *subject, struct xy_route **ret_route);
 void xy_route_free(struct xy_route *route);
@@ -103,6 +112,9 @@ void xy_route_free(struct xy_route *route);
 bool xy_flow_install(struct xy_router *router, const struct xy_request *request);
 void xy_flows_of_topic_remove(struct xy_router *router, struct xy_topic *topic);
 void xy_flows_of_peer_remove(struct xy_router *router, struct xy_peer *peer); /* from and to it */
+/* Of all flows, from *position (NULL = the first) on, those that the rules allow no more; charges
+ * the round's work. False: there are more. */
+bool xy_flows_revoke(struct xy_router *router, struct xy_list **position);
 void xy_flows_to_peer_remove(struct xy_router *router, struct xy_peer *peer);
 /* Drains the pressure ring. */
 void xy_flow_pressure(struct xy_router *router);

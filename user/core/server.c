@@ -41,7 +41,9 @@ struct xy_server {
 	struct xy_timer drain;
 	uint64_t drain_end_ms;
 	bool started;
-	sigset_t ending; /* SIGTERM and SIGINT: blocked for good, read by the main loop */
+	struct xy_reload *reload;
+	sigset_t handled; /* SIGTERM, SIGINT, perhaps SIGHUP: blocked for good, read by the main
+			     loop */
 	char instance[XY_INSTANCE_MAX + 1];
 	char lock_path[256];
 	int lock; /* -1 = not ours */
@@ -285,6 +287,10 @@ static void signal_ready(struct xy_watch *watch, uint32_t events)
 	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	xy_log(XY_LOG_INFO, "signal", "signal=%s", strsignal((int)info.ssi_signo));
+	if (info.ssi_signo == SIGHUP) {
+		xy_reload_ask(server->reload);
+		return;
+	}
 	if (atomic_load(&server->core.draining))
 		xy_loop_stop(server->loop);
 	else
@@ -313,6 +319,11 @@ static enum xy_exit threads_new(struct xy_server *server, const struct xy_server
 	}
 	if (!error)
 		error = xy_watchdog_new(core, server->loop, &server->watchdog);
+	if (!error && options->reread) {
+		server->reload = xy_reload_new(core, server->acceptor, server->loop,
+					       options->reread, options->reread_context);
+		error = server->reload ? 0 : -ENOMEM;
+	}
 	if (!error)
 		return XY_EXIT_OK;
 err_log:
@@ -322,7 +333,7 @@ err_log:
 
 static int signals_open(struct xy_server *server)
 {
-	int fd = signalfd(-1, &server->ending, SFD_CLOEXEC | SFD_NONBLOCK);
+	int fd = signalfd(-1, &server->handled, SFD_CLOEXEC | SFD_NONBLOCK);
 
 	if (fd < 0)
 		return -errno;
@@ -338,16 +349,21 @@ enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_se
 
 	if (!server) {
 		xy_log(XY_LOG_ERROR, "start-failed", "why=\"out of memory\"");
+		xy_access_free(options->access);
 		return XY_EXIT_FAILURE;
 	}
+	server->core.access = options->access;
+	atomic_init(&server->core.access_generation, 1);
 	server->lock = -1;
 	server->signals.fd = -1;
 	/* Before there is anything that a signal could leave behind, and before any thread starts,
 	 * so that all of them inherit it. */
-	sigemptyset(&server->ending);
-	sigaddset(&server->ending, SIGTERM);
-	sigaddset(&server->ending, SIGINT);
-	pthread_sigmask(SIG_BLOCK, &server->ending, NULL);
+	sigemptyset(&server->handled);
+	sigaddset(&server->handled, SIGTERM);
+	sigaddset(&server->handled, SIGINT);
+	if (options->reread)
+		sigaddset(&server->handled, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &server->handled, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	xy_service_open(&server->core.service);
 	server->core.started_ms = xy_clock_ms();
@@ -355,15 +371,13 @@ enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_se
 	xy_json_watch_memory();
 	if (xy_rcu_start() || limits_set(&server->core, options))
 		goto err_free;
-	if (xy_acceptor_new(options->listen, options->listens, &server->acceptor, why,
-			    sizeof(why))) {
+	if (xy_acceptor_new(options->listen, options->listens, options->unix_mode,
+			    &server->acceptor, why, sizeof(why))) {
 		xy_log(XY_LOG_ERROR, "start-failed", "option=--listen why=%s", xy_log_quoted(why));
 		goto err_free;
 	}
-	if (options->token_file &&
-	    xy_acceptor_tokens(server->acceptor, options->token_file, why, sizeof(why))) {
-		xy_log(XY_LOG_ERROR, "start-failed", "option=--token-file why=%s",
-		       xy_log_quoted(why));
+	if (xy_acceptor_check(server->acceptor, options->access, why, sizeof(why))) {
+		xy_log(XY_LOG_ERROR, "start-failed", "option=--listen why=%s", xy_log_quoted(why));
 		goto err_free;
 	}
 	server->core.acceptor_loop = xy_acceptor_loop(server->acceptor);
@@ -403,6 +417,7 @@ void xy_server_free(struct xy_server *server)
 	xy_rcu_barrier();
 	xy_rcu_unregister_thread();
 	xy_watchdog_free(server->watchdog);
+	xy_reload_free(server->reload);
 	for (unsigned w = 0; w < core->workers; w++)
 		xy_worker_free(core->worker[w]);
 	free(core->worker);
@@ -410,6 +425,7 @@ void xy_server_free(struct xy_server *server)
 	xy_acceptor_free(server->acceptor);
 	xy_kernel_close(core->kernel);
 	xy_numbers_free(core->numbers);
+	xy_access_free(core->access);
 	xy_loop_free(server->loop);
 	if (server->signals.fd >= 0)
 		close(server->signals.fd);
@@ -432,6 +448,11 @@ void xy_server_withdraw(struct xy_server *server)
 struct xy_core *xy_server_core(struct xy_server *server)
 {
 	return &server->core;
+}
+
+struct xy_reload *xy_server_reload(struct xy_server *server)
+{
+	return server->reload;
 }
 
 enum xy_exit xy_server_start(struct xy_server *server)

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/reload.h"
+
 #define XY_BUDGET_MIN (4ull << 20)
 
 /* Instead of an address: the sockets that systemd has opened for this service. */
@@ -27,10 +29,16 @@ struct xy_server_options {
 	size_t size;               /* sizeof(struct xy_server_options) */
 	const char *const *listen; /* HOST:PORT, [V6]:PORT, unix:PATH or XY_LISTEN_GIVEN */
 	unsigned listens;
+	unsigned unix_mode; /* of the paths of UNIX listeners; 0 = what the umask leaves */
 	const char *cgroup; /* v2 directory, pid:N, pod:UID, container:ID; NULL = own pod, or all */
 	enum xy_kernel_path kernel_path;
-	const char *instance;     /* NULL = port of the first listener and the network namespace */
-	const char *token_file;   /* NULL = no tokens asked */
+	const char *instance; /* NULL = port of the first listener and the network namespace */
+	/* Who may do what: taken over, also by a server that cannot be made; NULL = everything. */
+	struct xy_access *access;
+	/* How it is read again, on main's thread, when SIGHUP or xy_reload_ask() want it; NULL = it
+	 * is not, and SIGHUP does what it does to any program. */
+	xy_reload_fn reread;
+	void *reread_context;
 	unsigned loops;           /* 0 = one per core */
 	unsigned max_connections; /* 0 = what the descriptor limit allows, at most 16,384 */
 	unsigned lanes;           /* slots of the kernel side; 0 = 4,096 */
@@ -55,7 +63,8 @@ struct xy_server;
 enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_server **ret_server);
 void xy_server_free(struct xy_server *server); /* NULL is fine */
 struct xy_core *xy_server_core(struct xy_server *server);
-enum xy_exit xy_server_start(struct xy_server *server); /* all threads */
+struct xy_reload *xy_server_reload(struct xy_server *server); /* NULL = rules are not read again */
+enum xy_exit xy_server_start(struct xy_server *server);       /* all threads */
 /* Until SIGTERM or SIGINT; then drains: GOODBYE to all clients, at most 5 s, less with a second
  * signal. */
 enum xy_exit xy_server_wait(struct xy_server *server);

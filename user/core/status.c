@@ -118,6 +118,7 @@ static json_t *connection_of(const struct xy_connection *connection)
 
 	if (!json)
 		return NULL;
+	json_object_set_new(json, "identity", json_string(peer->identity->name));
 	json_object_set_new(json, "loop", json_string(connection->worker->name));
 	json_object_set_new(json, "dropped_by", dropped_of(peer));
 	json_object_set_new(json, "slot",
@@ -194,12 +195,13 @@ static json_t *core_of(const struct xy_core *core)
 	for (unsigned l = 0; l < core->listens; l++)
 		json_array_append_new(listen, json_string(core->listen[l]));
 	return json_pack("{s:s, s:s, s:i, s:I, s:b, s:o, s:o, s:[], s:[], s:[], s:o, "
-			 "s:I}",
+			 "s:I, s:I}",
 			 "instance", core->instance, "version", XY_VERSION, "pid", (int)getpid(),
 			 "uptime_ms", (json_int_t)(xy_clock_ms() - core->started_ms), "draining",
 			 (int)atomic_load(&core->draining), "listen", listen, "kernel_path",
 			 kernel_path(core), "loops", "slow", "connections", "counters", counters,
-			 "pool_bytes", (json_int_t)xy_pool_total_bytes());
+			 "pool_bytes", (json_int_t)xy_pool_total_bytes(), "access_generation",
+			 (json_int_t)atomic_load(&core->access_generation));
 }
 
 static bool is_stuck(const struct xy_pulse *pulse)

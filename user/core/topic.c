@@ -13,6 +13,11 @@
 
 /* ---- routes ---------------------------------------------------------------------------------- */
 
+const char *xy_topic_text(const struct xy_topic *topic)
+{
+	return topic->subject;
+}
+
 const struct xy_route *xy_topic_route(const struct xy_topic *topic)
 {
 	return xy_rcu_dereference(topic->route);

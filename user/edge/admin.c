@@ -13,6 +13,7 @@
 
 #include "base/list.h"
 #include "core/core.h"
+#include "core/reload.h"
 #include "core/status.h"
 #include "io/loop.h"
 #include "io/net.h"
@@ -31,6 +32,9 @@ struct xy_admin {
 	struct xy_task stop;
 	struct xy_list sessions;
 	unsigned count;
+	struct xy_reload *reload; /* may be NULL */
+	struct xy_task reloaded;
+	_Atomic(bool) reloaded_posted;
 	unsigned asked; /* statuses under way: they come back to this loop */
 	bool stopping;
 };
@@ -41,6 +45,7 @@ struct session {
 	struct xy_list list;
 	struct xy_admin *admin;
 	bool asked, gone; /* a status is under way; the client left meanwhile */
+	uint64_t ticket;  /* a reload is under way; 0 = none */
 	char request[REQUEST_MAX];
 	size_t got;
 	char *answer;
@@ -128,6 +133,62 @@ static void status_done(struct xy_status *status, void *context)
 	session_answer(session, json);
 }
 
+/* ---- reloads --------------------------------------------------------------------------------- */
+
+static json_t *reload_answer(const struct xy_reload_result *result)
+{
+	if (result->failed)
+		return json_pack("{s:s, s:I}", "error", result->why, "generation",
+				 (json_int_t)result->generation);
+	return json_pack("{s:b, s:I, s:{s:I, s:I, s:I}}", "reloaded", 1, "generation",
+			 (json_int_t)result->generation, "revoked", "flows",
+			 (json_int_t)result->flows, "subscriptions",
+			 (json_int_t)result->subscriptions, "connections",
+			 (json_int_t)result->connections);
+}
+
+static void reloaded_run(struct xy_task *task)
+{
+	struct xy_admin *admin = xy_container_of(task, struct xy_admin, reloaded);
+	struct session *session, *after;
+	struct xy_reload_result result;
+
+	atomic_store(&admin->reloaded_posted, false);
+	xy_reload_result(admin->reload, &result);
+	xy_list_each_safe (session, after, &admin->sessions, list) {
+		if (!session->ticket || session->ticket > result.ticket)
+			continue;
+		session->ticket = 0;
+		session_answer(session, reload_answer(&result));
+	}
+}
+
+/* On main's thread. */
+static void reload_done(void *context)
+{
+	struct xy_admin *admin = context;
+
+	if (!atomic_exchange(&admin->reloaded_posted, true))
+		xy_loop_post(admin->loop, &admin->reloaded);
+}
+
+static void session_reload(struct session *session)
+{
+	struct xy_admin *admin = session->admin;
+
+	if (!admin->reload) {
+		session_answer(session,
+			       json_pack("{s:s}", "error",
+					 "the proxy was started without --config and without "
+					 "--token-file: there is nothing to read again"));
+		return;
+	}
+	session->ticket = xy_reload_ask(admin->reload);
+	xy_loop_rewatch(admin->loop, &session->watch, 0);
+}
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
 static void session_request(struct session *session, const char *line, size_t length)
 {
 	json_t *json = json_loadb(line, length, 0, NULL);
@@ -147,11 +208,13 @@ static void session_request(struct session *session, const char *line, size_t le
 	} else if (request && strcmp(request, "ready") == 0) {
 		session_answer(session,
 			       json_pack("{s:b}", "ready", !atomic_load(&admin->core->draining)));
+	} else if (request && strcmp(request, "reload") == 0) {
+		session_reload(session);
 	} else {
-		session_answer(
-			session,
-			json_pack("{s:s}", "error",
-				  "a line is {\"request\":\"status\"} or {\"request\":\"ready\"}"));
+		session_answer(session, json_pack("{s:s}", "error",
+						  "a line is {\"request\":\"status\"}, "
+						  "{\"request\":\"ready\"} or "
+						  "{\"request\":\"reload\"}"));
 	}
 	json_decref(json);
 }
@@ -189,8 +252,8 @@ static void session_ready(struct xy_watch *watch, uint32_t events)
 	struct session *session = xy_container_of(watch, struct session, watch);
 
 	(void)events;
-	/* EPOLLHUP and EPOLLERR come while a status is under way, too. */
-	if (session->asked)
+	/* EPOLLHUP and EPOLLERR come while a status or a reload is under way, too. */
+	if (session->asked || session->ticket)
 		session_close(session);
 	else if (session->answer)
 		session_write(session);
@@ -305,11 +368,15 @@ static void *admin_thread(void *context)
 	return NULL;
 }
 
-int xy_admin_start(struct xy_admin *admin, struct xy_core *core)
+int xy_admin_start(struct xy_admin *admin, struct xy_core *core, struct xy_reload *reload)
 {
 	int error;
 
 	admin->core = core;
+	admin->reload = reload;
+	admin->reloaded = (struct xy_task){.name = "reloaded", .run = reloaded_run};
+	if (reload)
+		xy_reload_notify(reload, reload_done, admin);
 	error = xy_loop_watch(admin->loop, &admin->listener, EPOLLIN);
 	return error ? error : -pthread_create(&admin->thread, NULL, admin_thread, admin);
 }

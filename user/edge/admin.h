@@ -4,6 +4,8 @@
  *
  *   {"request":"status"}   the whole state (core/status.h)
  *   {"request":"ready"}    {"ready":true} when the proxy takes connections
+ *   {"request":"reload"}   reads the rules again (core/reload.h); when they are in force
+ *                          {"reloaded":true,"generation":…,"revoked":{…}}, else {"error":…}
  *
  * Anything else is answered with {"error":…}. One thread of its own.
  */
@@ -15,12 +17,14 @@
 struct xy_admin;
 struct xy_core;
 struct xy_loop;
+struct xy_reload;
 
 /* -errno with a sentence in why. The path is replaced when nobody listens on it. */
 int xy_admin_new(const char *path, struct xy_admin **ret_admin, char *why, size_t why_size);
 void xy_admin_free(struct xy_admin *admin);     /* removes the path */
 void xy_admin_withdraw(struct xy_admin *admin); /* only that; before the process ends */
-int xy_admin_start(struct xy_admin *admin, struct xy_core *core);
+/* `reload` may be NULL. */
+int xy_admin_start(struct xy_admin *admin, struct xy_core *core, struct xy_reload *reload);
 void xy_admin_stop(struct xy_admin *admin); /* and join */
 struct xy_loop *xy_admin_loop(struct xy_admin *admin);
 

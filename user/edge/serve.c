@@ -59,7 +59,7 @@ enum xy_exit xy_serve(const struct xy_server_options *options)
 	status = xy_server_start(server);
 	if (status)
 		goto out;
-	if (xy_admin_start(admin, xy_server_core(server))) {
+	if (xy_admin_start(admin, xy_server_core(server), xy_server_reload(server))) {
 		xy_log(XY_LOG_ERROR, "start-failed", "why=\"no thread for the admin socket\"");
 		status = XY_EXIT_FAILURE;
 		xy_server_stop(server);

@@ -378,6 +378,37 @@ int xy_net_local(int fd, struct xy_address *ret_address)
 	return 0;
 }
 
+bool xy_address_is_loopback(const struct xy_address *address)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)&address->storage;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->storage;
+
+	switch (address->any.sa_family) {
+	case AF_INET:
+		return ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	case AF_INET6:
+		return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+	default:
+		return false;
+	}
+}
+
+int xy_net_peer_user(int fd, uint32_t *ret_uid, uint32_t *gids, size_t maximum, size_t *ret_count)
+{
+	socklen_t size = (socklen_t)((maximum - 1) * sizeof(*gids));
+	struct ucred credentials;
+	socklen_t length = sizeof(credentials);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0)
+		return -errno;
+	gids[0] = credentials.gid;
+	*ret_count = 1;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids + 1, &size) == 0)
+		*ret_count += size / sizeof(*gids);
+	*ret_uid = credentials.uid;
+	return 0;
+}
+
 const char *xy_net_peer_text(int fd, char *buffer, size_t size)
 {
 	struct xy_address address = {.length = sizeof(address.storage)};

@@ -60,6 +60,11 @@ int xy_net_set_nodelay(int fd);
 int xy_net_set_buffers(int fd, int receive, int send);
 
 int xy_net_local(int fd, struct xy_address *ret_address);
+/* Whether only processes of this network namespace can reach it: 127.0.0.0/8, ::1. */
+bool xy_address_is_loopback(const struct xy_address *address);
+/* The user at the other end of a UNIX socket, as it was when it connected, and its groups; of more
+ * than `maximum` only the primary one. -errno. */
+int xy_net_peer_user(int fd, uint32_t *ret_uid, uint32_t *gids, size_t maximum, size_t *ret_count);
 /* Who is at the other end, for people; of an unnamed UNIX peer "unix:pid=N". Returns buffer. */
 const char *xy_net_peer_text(int fd, char *buffer, size_t size);
 

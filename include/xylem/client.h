@@ -67,7 +67,7 @@ struct xy_client_options {
 	const char *server; /* HOST:PORT, [V6]:PORT or unix:PATH; NULL = $XYLEM_SERVER or
 			       127.0.0.1:7400 */
 	const char *name;   /* shown by status; NULL = program name and pid */
-	const char *token;  /* NULL = none */
+	const char *token;  /* NULL = see token_file */
 	bool no_lane;       /* never ask for a lane */
 	bool no_reconnect;
 	bool no_bundle;              /* one frame per message */
@@ -82,6 +82,9 @@ struct xy_client_options {
 	xy_message_fn
 		on_direct; /* messages to this endpoint that answer no request; NULL = by next() */
 	void *context;     /* of both */
+	/* A file that holds a token, read anew for each connection. With neither of the two: the token
+	 * in $XYLEM_TOKEN, else in the file $XYLEM_TOKEN_FILE, else none. */
+	const char *token_file;
 };
 
 /* Connects, says HELLO and SYNCs (waits up to connect_timeout_ms). */

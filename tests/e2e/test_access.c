@@ -646,6 +646,20 @@ static void test_a_reload_says_which_changes_it_does_not_make(void **state)
 	reload(proxy);
 }
 
+static void subscribers_are(const struct proxy *proxy, size_t count)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	size_t found;
+
+	do {
+		json_t *status = status_take(proxy);
+
+		found = json_array_size(json_object_get(status, "subscriptions"));
+		json_decref(status);
+		assert_true(test_now_ms() < deadline);
+	} while (found != count);
+}
+
 /* ---- secrets --------------------------------------------------------------------------------- */
 
 static char *file_of(pid_t pid, const char *name, size_t *ret_length)
@@ -696,18 +710,92 @@ static void test_tokens_are_neither_in_the_process_list_nor_in_the_log(void **st
 				      "1", "a.x"));
 	raw_publish(alice, raw_declare(alice, "a.x"), 1, "early");
 	lacks(running.pid, "cmdline", "0123456789abcdefgh");
-	while (true) {
-		json_t *status = status_take(proxy);
-		bool there = json_array_size(json_object_get(status, "subscriptions")) > 0;
-
-		json_decref(status);
-		if (there)
-			break;
-		poll(NULL, 0, 2);
-	}
+	subscribers_are(proxy, 1);
 	raw_publish(alice, raw_declare(alice, "a.x"), 2, "late");
 	finish(running);
 	ended(OK);
+}
+
+/* ---- clients that show tokens ---------------------------------------------------------------- */
+
+static void pub_with(const struct proxy *proxy, const char *flag, const char *token,
+		     const char *file, int status)
+{
+	if (token != NULL)
+		setenv("XYLEM_TOKEN", token, 1);
+	if (file != NULL)
+		setenv("XYLEM_TOKEN_FILE", file, 1);
+	if (flag != NULL)
+		RUN("pub", "--server", proxy_server(proxy), "--token-file", flag, "a.x", "hi");
+	else
+		RUN("pub", "--server", proxy_server(proxy), "a.x", "hi");
+	unsetenv("XYLEM_TOKEN");
+	unsetenv("XYLEM_TOKEN_FILE");
+	ended(status);
+}
+
+static void test_clients_show_a_token_from_a_file_or_the_environment(void **state)
+{
+	const struct proxy *proxy = *state;
+	const char *mine = file_with("alice", ALICE "\r\n", 1),
+		   *wrong = file_with("wrong", EVE "x", 1);
+	const char *two = file_with("two", ALICE "\n" BOB "\n", 1);
+
+	pub_with(proxy, NULL, NULL, NULL, UNREACHABLE);
+	SAYS("refused", "--token-file", "XYLEM_TOKEN");
+	pub_with(proxy, mine, NULL, NULL, OK);
+	pub_with(proxy, NULL, ALICE, NULL, OK);
+	pub_with(proxy, NULL, NULL, mine, OK);
+	/* The first of them counts, and it alone. */
+	pub_with(proxy, mine, "wrong", wrong, OK);
+	pub_with(proxy, wrong, ALICE, mine, UNREACHABLE);
+	pub_with(proxy, NULL, "wrong", mine, UNREACHABLE);
+	pub_with(proxy, NULL, ALICE, wrong, OK);
+	pub_with(proxy, two, NULL, NULL, USAGE);
+	SAYS("option --token-file: ", "two must hold one token");
+	pub_with(proxy, NULL, NULL, "/nowhere/token", USAGE);
+	SAYS("XYLEM_TOKEN_FILE in the environment: /nowhere/token: No such file");
+	/* Let in, and told what it may not. */
+	pub_with(proxy, NULL, EVE, NULL, FAILURE);
+	SAYS("a.x: forbidden");
+}
+
+/* The library reads its file anew when it comes back. */
+static void test_a_client_whose_token_is_changed_comes_back_with_the_new_one(void **state)
+{
+	const struct proxy *proxy = *state;
+	struct raw *alice = enter(proxy, ALICE);
+	struct running running;
+	uint64_t topic = raw_declare(alice, "a.x");
+
+	running = start(NULL, STRINGS("sub", "--server", proxy_server(proxy), "--token-file",
+				      file_with("mine", BOB "\n", 1), "--count", "1", "a.x"));
+	subscribers_are(proxy, 1);
+	file_with("mine", "bob-new-0123456789abcdef\n", 1);
+	file_with("tokens", "alice " ALICE "\nbob bob-new-0123456789abcdef\n", 1);
+	reload(proxy);
+	says_ended(0, 1, 1);
+	subscribers_are(proxy, 1);
+	raw_publish(alice, topic, 1, "again");
+	finish(running);
+	ended(OK);
+	assert_string_equal(outcome.out, "again\n");
+	SAYS("connection lost", "connected again");
+}
+
+static void test_a_client_hears_that_its_subscription_has_ended(void **state)
+{
+	const struct proxy *proxy = *state;
+	struct running running;
+
+	running = start(NULL, STRINGS("sub", "--server", proxy_server(proxy), "--token-file",
+				      file_with("mine", BOB "\n", 1), "--timeout", "60s", "a.x"));
+	subscribers_are(proxy, 1);
+	rules_set(proxy, "\"alice\": {}");
+	await(running, "forbidden");
+	kill(running.pid, SIGTERM);
+	finish(running);
+	SAYS("the proxy says: ", "the subscription has ended");
 }
 
 /* ---- all of them ----------------------------------------------------------------------------- */
@@ -741,6 +829,9 @@ int main(void)
 		access_test(test_many_reloads_at_once_all_come_true),
 		access_test(test_a_reload_says_which_changes_it_does_not_make),
 		access_test(test_tokens_are_neither_in_the_process_list_nor_in_the_log),
+		access_test(test_clients_show_a_token_from_a_file_or_the_environment),
+		access_test(test_a_client_whose_token_is_changed_comes_back_with_the_new_one),
+		access_test(test_a_client_hears_that_its_subscription_has_ended),
 	};
 	const char *arguments[] = {"--config",    config_path,   "--token-file",
 				   token_path,    "--unix-mode", "0666",

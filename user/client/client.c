@@ -18,9 +18,30 @@
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* Never from the environment of somebody who has fewer rights. */
+static int take_token(struct xy_client *client, const struct xy_client_options *options)
+{
+	const char *token = options->token, *file = options->token_file;
+
+	if (token == NULL && file == NULL)
+		token = secure_getenv("XYLEM_TOKEN");
+	if (token == NULL && file == NULL)
+		file = secure_getenv("XYLEM_TOKEN_FILE");
+	if (token != NULL && strlen(token) > XY_TOKEN_MAX)
+		return -EINVAL;
+	if (token != NULL)
+		client->token = strdup(token);
+	else if (file != NULL && *file != '\0')
+		client->token_file = strdup(file);
+	else
+		return 0;
+	return client->token != NULL || client->token_file != NULL ? 0 : -ENOMEM;
+}
+
 static int take_options(struct xy_client *client, const struct xy_client_options *options)
 {
 	const char *server = options->server;
+	int error;
 
 	if (server == NULL)
 		server = getenv("XYLEM_SERVER");
@@ -31,12 +52,12 @@ static int take_options(struct xy_client *client, const struct xy_client_options
 	else
 		snprintf(client->name, sizeof(client->name), "%.64s-%d",
 			 program_invocation_short_name, (int)getpid());
-	if (options->token != NULL && strlen(options->token) > XY_TOKEN_MAX)
-		return -EINVAL;
 	client->server = strdup(server);
-	client->token = options->token != NULL ? strdup(options->token) : NULL;
-	if (client->server == NULL || (options->token != NULL && client->token == NULL))
+	if (client->server == NULL)
 		return -ENOMEM;
+	error = take_token(client, options);
+	if (error)
+		return error;
 	client->no_lane = options->no_lane;
 	client->no_reconnect = options->no_reconnect;
 	client->no_bundle = options->no_bundle;
@@ -68,6 +89,7 @@ static void destroy(struct xy_client *client)
 	xy_queue_free(&client->data);
 	free(client->server);
 	free(client->token);
+	free(client->token_file);
 	free(client);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR BSD-2-Clause */
 #include "client/internal.h"
+#include "client/token.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -51,10 +52,18 @@ int xy_client_greet(struct xy_client *client)
 	struct xy_hello hello = {.library = "libxylem " XY_VERSION, .ack = !client->no_lane};
 	char json[(XY_NAME_MAX * 2 + XY_TOKEN_MAX) * 6 + 128];
 	ssize_t length;
+	int error;
 
 	memcpy(hello.name, client->name, sizeof(hello.name));
 	if (client->token != NULL)
 		memcpy(hello.token, client->token, strlen(client->token) + 1);
+	if (client->token_file != NULL) {
+		error = xy_token_read(client->token_file, hello.token);
+		if (error)
+			return xy_client_fail(
+				client, error, "the token file %s: %s", client->token_file,
+				error == -EBADMSG ? "must hold one token" : strerror(-error));
+	}
 	length = xy_hello_encode(&hello, json, sizeof(json));
 	if (length < 0)
 		return xy_client_fail(client, (int)length, "name or token cannot be encoded");

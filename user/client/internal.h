@@ -210,7 +210,7 @@ struct xy_pending_event {
 
 struct xy_client {
 	/* Options. */
-	char *server, *token;
+	char *server, *token, *token_file; /* of the last two one at most */
 	char name[XY_NAME_MAX + 1];
 	bool no_lane, no_reconnect, no_bundle, crc;
 	uint32_t connect_timeout_ms, reconnect_min_ms, reconnect_max_ms;

@@ -2,13 +2,13 @@
 #include "cmd/connect.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "client/token.h"
 #include "cmd/stop.h"
 #include "proto/json.h"
 
@@ -35,7 +35,8 @@ static const char *connect_remedy(int error)
 		return "not an address; write HOST:PORT, [V6]:PORT or unix:PATH";
 	case -EACCES:
 	case -EPERM:
-		return "refused; give the proxy's token with --token-file";
+		return "refused; give a token that the proxy knows with --token-file, "
+		       "XYLEM_TOKEN_FILE or XYLEM_TOKEN";
 	case -ETIMEDOUT:
 		return "no answer in time; is this a xylem proxy?";
 	case -ECONNRESET:
@@ -48,30 +49,28 @@ static const char *connect_remedy(int error)
 	}
 }
 
-static int token_read(const struct xy_connect *connect, char token[XY_TOKEN_MAX + 1])
+/* The library would read it as well, and could not say as much. */
+static int token_check(const struct xy_connect *connect)
 {
-	const char *path = connect->token_file;
-	char buffer[XY_TOKEN_MAX + 3];
-	ssize_t length;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	const char *path = connect->token_file, *from = "option --token-file";
+	char token[XY_TOKEN_MAX + 1];
+	int r;
 
-	if (fd < 0)
-		return xy_options_complain(connect->command, "option --token-file: %s: %s", path,
-					   strerror(errno));
-	length = read(fd, buffer, sizeof(buffer));
-	close(fd);
-	if (length < 0)
-		return xy_options_complain(connect->command, "option --token-file: %s: %s", path,
-					   strerror(errno));
-	while (length && (buffer[length - 1] == '\n' || buffer[length - 1] == '\r'))
-		length--;
-	if (!length || length > XY_TOKEN_MAX || memchr(buffer, 0, (size_t)length))
+	if (!path && !getenv("XYLEM_TOKEN")) {
+		path = getenv("XYLEM_TOKEN_FILE");
+		from = "XYLEM_TOKEN_FILE in the environment";
+	}
+	if (!path)
+		return XY_CMD_OK;
+	r = xy_token_read(path, token);
+	explicit_bzero(token, sizeof(token));
+	if (r == -EBADMSG)
 		return xy_options_complain(connect->command,
-					   "option --token-file: %s must hold one token of 1 to %d "
-					   "bytes",
+					   "%s: %s must hold one token of 1 to %d bytes", from,
 					   path, XY_TOKEN_MAX);
-	memcpy(token, buffer, (size_t)length);
-	token[length] = 0;
+	if (r)
+		return xy_options_complain(connect->command, "%s: %s: %s", from, path,
+					   strerror(-r));
 	return XY_CMD_OK;
 }
 
@@ -112,11 +111,12 @@ static void on_direct(struct xy_client *client, const struct xy_message *message
 
 int xy_connect_open(struct xy_connect *connect, const struct xy_command *command)
 {
-	char token[XY_TOKEN_MAX + 1] = "", name[64];
+	char name[64];
 	struct xy_client_options options = {
 		.size = sizeof(options),
 		.server = server_of(connect),
 		.name = connect->name,
+		.token_file = connect->token_file,
 		.no_lane = connect->no_lane,
 		.no_reconnect = connect->no_reconnect,
 		.on_event = on_event,
@@ -126,12 +126,9 @@ int xy_connect_open(struct xy_connect *connect, const struct xy_command *command
 	int r;
 
 	connect->command = command;
-	if (connect->token_file) {
-		r = token_read(connect, token);
-		if (r)
-			return r;
-		options.token = token;
-	}
+	r = token_check(connect);
+	if (r)
+		return r;
 	if (!connect->name) {
 		snprintf(name, sizeof(name), "xylem-%s-%d", command->name, (int)getpid());
 		options.name = name;

@@ -33,7 +33,8 @@ struct xy_connect {
 		{.name = "token-file",                                                          \
 		 .kind = XY_OPTION_TEXT,                                                        \
 		 .argument = "FILE",                                                            \
-		 .help = "file with the token that the proxy asks for",                         \
+		 .help = "file with the token to show; if not given: $XYLEM_TOKEN, else the "   \
+			 "file $XYLEM_TOKEN_FILE",                                              \
 		 .offset = offsetof(type, member.token_file)},                                  \
 		{.name = "name",                                                                \
 		 .kind = XY_OPTION_TEXT,                                                        \

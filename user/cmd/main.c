@@ -32,7 +32,8 @@ static void usage(FILE *file)
 	      "    5  serve --kernel-path on, and the kernel path cannot be had\n"
 	      "  130  stopped by a signal before the work was done\n"
 	      "\n"
-	      "Environment: XYLEM_SERVER, where the proxy listens (default 127.0.0.1:7400).\n",
+	      "Environment: XYLEM_SERVER, where the proxy listens (default 127.0.0.1:7400);\n"
+	      "XYLEM_TOKEN or XYLEM_TOKEN_FILE, what clients show to be let in.\n",
 	      file);
 }
 

@@ -190,9 +190,9 @@ static void show_connections(const json_t *status)
 	size_t i;
 
 	/* KERNEL and PROXY: frames this client sent, by who moved them. */
-	xy_table_init(&table, "CONNECTION", "ENDPOINT", "PEER", "LANE", ">KERNEL", ">PROXY",
-		      ">SHARE", ">GOT:KERNEL", ">GOT:PROXY", ">QUEUED", ">DROPPED", ">SUBS",
-		      "WHY BY THE PROXY", NULL);
+	xy_table_init(&table, "CONNECTION", "IDENTITY", "ENDPOINT", "PEER", "LANE", ">KERNEL",
+		      ">PROXY", ">SHARE", ">GOT:KERNEL", ">GOT:PROXY", ">QUEUED", ">DROPPED",
+		      ">SUBS", "WHY BY THE PROXY", NULL);
 	json_array_foreach(json_object_get(status, "connections"), i, connection)
 	{
 		const json_t *kernel = json_object_get(connection, "kernel");
@@ -205,6 +205,7 @@ static void show_connections(const json_t *status)
 
 		reasons_list(json_object_get(kernel, "reasons"), reasons);
 		xy_table_add(&table, "%s", text_of(connection, "name"));
+		xy_table_add(&table, "%s", text_of(connection, "identity"));
 		xy_table_add(&table, "%s", text_of(connection, "endpoint"));
 		xy_table_add(&table, "%s", text_of(connection, "peer"));
 		if (lane)

@@ -183,6 +183,8 @@ static void session_reload(struct session *session)
 					 "--token-file: there is nothing to read again"));
 		return;
 	}
+	/* It ends when a worker that is stuck comes round: the client decides how long to wait. */
+	xy_timer_stop(&session->timer);
 	session->ticket = xy_reload_ask(admin->reload);
 	xy_loop_rewatch(admin->loop, &session->watch, 0);
 }

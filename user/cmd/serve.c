@@ -259,6 +259,8 @@ static bool listeners_check(const struct serve *serve, const struct xy_access *a
 	for (unsigned l = 0; l < serve->listen.count; l++) {
 		const char *text = serve->listen.item[l];
 
+		if (!strcmp(text, XY_LISTEN_GIVEN))
+			continue; /* what has been passed is seen at the start */
 		if (xy_address_parse(text, &address, 1, why, sizeof(why)) < 0)
 			xy_complain(complaints, "listen: %s", why);
 		else if ((problem = xy_access_problem(access, xy_acceptor_reach(&address))))

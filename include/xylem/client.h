@@ -82,8 +82,8 @@ struct xy_client_options {
 	xy_message_fn
 		on_direct; /* messages to this endpoint that answer no request; NULL = by next() */
 	void *context;     /* of both */
-	/* A file that holds a token, read anew for each connection. With neither of the two: the token
-	 * in $XYLEM_TOKEN, else in the file $XYLEM_TOKEN_FILE, else none. */
+	/* A file that holds a token, read anew for each connection. With neither of the two: the
+	 * token in $XYLEM_TOKEN, else in the file $XYLEM_TOKEN_FILE, else none. */
 	const char *token_file;
 };
 

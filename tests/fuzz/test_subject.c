@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Subjects and patterns: the grammar and the matching against a second account of them, the tree
- * against brute force over everything that is in it.
+ * against brute force over everything that is in it; two patterns against what both match.
  *
  * Input: lines. Each is a text to check; what is a subject becomes a topic, what is a pattern a
  * subscription. An empty line takes out every second item.
@@ -160,6 +160,29 @@ static void check_pattern(const struct xy_tree *tree, struct item *items, size_t
 	}
 }
 
+/* What two patterns have to do with each other, by the subjects that are here. */
+static void check_pair(const struct item *items, size_t count, const char *a, const char *b)
+{
+	bool covers = xy_pattern_covers(a, b), overlaps = xy_pattern_overlaps(a, b);
+
+	fuzz_check(xy_pattern_covers(a, a) && xy_pattern_overlaps(b, b));
+	fuzz_check(overlaps == xy_pattern_overlaps(b, a));
+	fuzz_check(!covers || overlaps);
+	for (size_t i = 0; i < count; i++) {
+		bool first, second;
+
+		if (!items[i].topic)
+			continue;
+		first = xy_pattern_match(a, items[i].text);
+		second = xy_pattern_match(b, items[i].text);
+		fuzz_check(!covers || !second || first);
+		fuzz_check(overlaps || !first || !second);
+		/* Of a subject all is one. */
+		fuzz_check(xy_pattern_covers(a, items[i].text) == first);
+		fuzz_check(xy_pattern_overlaps(a, items[i].text) == first);
+	}
+}
+
 static void check_tree(const struct xy_tree *tree, struct item *items, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -167,6 +190,9 @@ static void check_tree(const struct xy_tree *tree, struct item *items, size_t co
 			check_topic(tree, items, count, &items[i]);
 		else
 			check_pattern(tree, items, count, &items[i]);
+	for (size_t i = 0; i + 1 < count; i++)
+		if (!items[i].topic && !items[i + 1].topic)
+			check_pair(items, count, items[i].text, items[i + 1].text);
 }
 
 static void add(struct xy_tree *tree, struct item *item, struct fuzz_input text, bool topic)

@@ -48,8 +48,10 @@ static void notes_run(struct xy_task *task)
 		if (notes & NOTE_REVOKED)
 			xy_connection_fail(connection, XY_E_UNAUTHORIZED, NULL,
 					   "what it authenticated by holds no more");
-		if (notes & NOTE_UNTOLD)
+		if (notes & NOTE_UNTOLD) {
 			connection->broken = true;
+			xy_outbound_dirty(connection);
+		}
 		if (notes & NOTE_TOO_LATE)
 			xy_connection_fail(connection, XY_E_SHUTTING_DOWN, NULL,
 					   "a receiver of its DATA has been told GOODBYE");

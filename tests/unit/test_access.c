@@ -162,7 +162,7 @@ static void test_of_many_tokens_each_is_its_own_name(void **state)
 {
 	struct xy_access *access = access_new(XY_ANONYMOUS_NONE);
 	uint8_t digest[XY_DIGEST_SIZE];
-	struct xy_identity *identity;
+	const struct xy_identity *identity;
 	char name[16];
 
 	(void)state;
@@ -177,7 +177,7 @@ static void test_of_many_tokens_each_is_its_own_name(void **state)
 		assert_int_equal(xy_access_by_token(access, digest, &identity), 0);
 		assert_string_equal(identity->name, name);
 		assert_true(xy_access_holds(access, identity, XY_REACH_NETWORK));
-		free(identity);
+		xy_identity_free(identity);
 	}
 	digest_of(300, digest);
 	assert_int_equal(xy_access_by_token(access, digest, &identity), -ENOENT);
@@ -187,7 +187,7 @@ static void test_of_many_tokens_each_is_its_own_name(void **state)
 		digest[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		if (xy_access_by_token(access, digest, &identity) == 0) {
 			assert_string_not_equal(identity->name, "name-7");
-			free(identity);
+			xy_identity_free(identity);
 		}
 	}
 	assert_int_equal(xy_access_by_token(NULL, digest, &identity), -ENOENT);
@@ -200,7 +200,7 @@ static void test_a_token_that_is_gone_or_has_another_name_holds_no_more(void **s
 	struct xy_access *renamed = access_new(XY_ANONYMOUS_ANY);
 	struct xy_access *gone = access_new(XY_ANONYMOUS_ANY);
 	uint8_t digest[XY_DIGEST_SIZE];
-	struct xy_identity *identity;
+	const struct xy_identity *identity;
 
 	(void)state;
 	digest_of(1, digest);
@@ -211,7 +211,7 @@ static void test_a_token_that_is_gone_or_has_another_name_holds_no_more(void **s
 	assert_true(xy_access_holds(before, identity, XY_REACH_UNIX));
 	assert_false(xy_access_holds(renamed, identity, XY_REACH_UNIX));
 	assert_false(xy_access_holds(gone, identity, XY_REACH_UNIX));
-	free(identity);
+	xy_identity_free(identity);
 	xy_access_free(before);
 	xy_access_free(renamed);
 	xy_access_free(gone);
@@ -230,7 +230,7 @@ static void test_users_are_matched_by_uid_and_any_of_their_groups(void **state)
 		{7, 0, "seven"}, {8, 1, "eight"}, {8, 0, NULL}, {9, 2, "fifty"},
 		{9, 1, NULL},    {7, 2, "seven"}, {0, 0, NULL},
 	};
-	struct xy_identity *identity;
+	const struct xy_identity *identity;
 	const char *why = NULL;
 
 	(void)state;
@@ -252,7 +252,7 @@ static void test_users_are_matched_by_uid_and_any_of_their_groups(void **state)
 		assert_true(xy_access_holds(access, identity, XY_REACH_UNIX));
 		assert_int_equal(xy_access_holds(other, identity, XY_REACH_UNIX),
 				 strcmp(table[i].name, "eight") == 0);
-		free(identity);
+		xy_identity_free(identity);
 	}
 	xy_access_free(access);
 	xy_access_free(other);
@@ -266,7 +266,7 @@ static void test_who_shows_nothing_comes_from_where_he_may(void **state)
 			bool expected = a == XY_ANONYMOUS_ANY ||
 					(a == XY_ANONYMOUS_LOCAL && reach != XY_REACH_NETWORK);
 			struct xy_access *access = access_new(a);
-			struct xy_identity *identity;
+			const struct xy_identity *identity;
 			int r = xy_access_by_nothing(access, reach, &identity);
 
 			assert_int_equal(r, expected ? 0 : -ENOENT);
@@ -275,7 +275,7 @@ static void test_who_shows_nothing_comes_from_where_he_may(void **state)
 			if (r == 0) {
 				assert_string_equal(identity->name, "anonymous");
 				assert_true(xy_access_holds(access, identity, reach));
-				free(identity);
+				xy_identity_free(identity);
 			}
 			token_add(access, "a", 1);
 			assert_null(xy_access_problem(access, reach));

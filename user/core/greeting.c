@@ -136,7 +136,7 @@ static void handover_run(struct xy_task *task)
 /* A peer with all that it needs, by the request that will end it: so that nothing of it can be lost
  * later for want of memory. On success it has taken the identity. */
 static int peer_make(const struct greeting *greeting, const struct xy_hello *hello,
-		     struct xy_identity **identity, struct xy_request **ret_farewell)
+		     const struct xy_identity **identity, struct xy_request **ret_farewell)
 {
 	struct xy_core *core = greeting->greetings->core;
 	struct xy_request *farewell;
@@ -201,7 +201,7 @@ static void peer_unmake(struct xy_core *core, struct xy_request *farewell)
 }
 
 static void greet(struct greeting *greeting, const struct xy_hello *hello,
-		  struct xy_identity **identity)
+		  const struct xy_identity **identity)
 {
 	struct xy_core *core = greeting->greetings->core;
 	struct handover *handover = calloc(1, sizeof(*handover));
@@ -244,7 +244,7 @@ static void refuse_for_memory(struct greeting *greeting)
 
 /* By what the client has shown: nothing else is tried for one who shows something wrong. */
 static int authenticate(const struct greeting *greeting, const struct xy_hello *hello,
-			struct xy_identity **ret_identity)
+			const struct xy_identity **ret_identity)
 {
 	const struct xy_access *access = xy_rcu_dereference(greeting->greetings->core->access);
 	uint8_t digest[XY_DIGEST_SIZE];
@@ -276,7 +276,7 @@ static void refuse_unauthorized(struct greeting *greeting, const struct xy_hello
 static void hello_take(struct greeting *greeting, const struct xy_hello *hello)
 {
 	struct xy_core *core = greeting->greetings->core;
-	struct xy_identity *identity = NULL;
+	const struct xy_identity *identity = NULL;
 	int error;
 
 	/* Before the rules: if they change, that is seen when the connection is attached. */
@@ -294,7 +294,7 @@ static void hello_take(struct greeting *greeting, const struct xy_hello *hello)
 		refuse_for_memory(greeting);
 	else
 		greet(greeting, hello, &identity);
-	free(identity);
+	xy_identity_free(identity);
 }
 
 static void hello_done(struct greeting *greeting)

@@ -95,7 +95,7 @@ static void peer_free(struct xy_rcu_head *head)
 	if (peer->slot.generation)
 		xy_kernel_recycle(peer->core->kernel, peer->slot);
 	xy_numbers_give(peer->core->numbers, peer->number);
-	free(peer->identity);
+	xy_identity_free(peer->identity);
 	free(peer);
 }
 

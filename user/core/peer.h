@@ -43,9 +43,9 @@ struct xy_peer {
 	struct xy_session *session; /* the lane's record; NULL = no lane */
 	struct xy_slot slot;
 	uint64_t window;
-	struct xy_identity *identity; /* what authenticated it has made it; its own */
-	enum xy_reach reach;          /* of the listener that it came by */
-	uint64_t generation;          /* of the rules that it was let in by, or of older ones */
+	const struct xy_identity *identity; /* what authenticated it has made it; its own */
+	enum xy_reach reach;                /* of the listener that it came by */
+	uint64_t generation; /* of the rules that it was let in by, or of older ones */
 
 	/* The owning worker's alone. NULL once closed. */
 	struct xy_connection *connection;

@@ -240,8 +240,18 @@ bool xy_access_may(const struct xy_access *access, const struct xy_identity *ide
 
 /* ---- who it is ------------------------------------------------------------------------------- */
 
+/* There are many of him, and they are all alike. */
+static const struct xy_identity nobody = {.credential = {.kind = XY_BY_NOTHING},
+					  .name = XY_IDENTITY_NOBODY};
+
+void xy_identity_free(const struct xy_identity *identity)
+{
+	if (identity != &nobody)
+		free((void *)identity);
+}
+
 static int identity_new(const char *name, const struct xy_credential *credential,
-			struct xy_identity **ret_identity)
+			const struct xy_identity **ret_identity)
 {
 	size_t size = strlen(name) + 1;
 	struct xy_identity *identity = malloc(sizeof(*identity) + size);
@@ -274,7 +284,7 @@ static const struct token *token_find(const struct xy_access *access, const uint
 }
 
 int xy_access_by_token(const struct xy_access *access, const uint8_t digest[XY_DIGEST_SIZE],
-		       struct xy_identity **ret_identity)
+		       const struct xy_identity **ret_identity)
 {
 	struct xy_credential credential = {.kind = XY_BY_TOKEN};
 	const struct token *token = token_find(access, digest);
@@ -294,7 +304,7 @@ static bool is_in(int64_t gid, const uint32_t *gids, size_t count)
 }
 
 int xy_access_by_user(const struct xy_access *access, uint32_t uid, const uint32_t *gids,
-		      size_t count, struct xy_identity **ret_identity)
+		      size_t count, const struct xy_identity **ret_identity)
 {
 	for (unsigned u = 0; access && u < access->users; u++) {
 		const struct user *user = &access->user[u];
@@ -316,13 +326,12 @@ static bool anonymous_may(const struct xy_access *access, enum xy_reach reach)
 }
 
 int xy_access_by_nothing(const struct xy_access *access, enum xy_reach reach,
-			 struct xy_identity **ret_identity)
+			 const struct xy_identity **ret_identity)
 {
-	const struct xy_credential credential = {.kind = XY_BY_NOTHING};
-
 	if (!anonymous_may(access, reach))
 		return -ENOENT;
-	return identity_new(XY_IDENTITY_NOBODY, &credential, ret_identity);
+	*ret_identity = &nobody;
+	return 0;
 }
 
 static bool user_holds(const struct xy_access *access, const struct xy_identity *identity)

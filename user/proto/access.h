@@ -43,8 +43,13 @@ enum xy_credential_kind {
 #define XY_ANY_ID (-1)
 struct xy_credential {
 	enum xy_credential_kind kind;
-	uint8_t digest[XY_DIGEST_SIZE]; /* TOKEN */
-	int64_t uid, gid; /* USER: of the rule that held; XY_ANY_ID = it asked for none */
+	union {
+		uint8_t digest[XY_DIGEST_SIZE]; /* TOKEN */
+		struct {
+			int64_t uid, gid; /* USER: of the rule that held; XY_ANY_ID = it asked for
+					     none */
+		};
+	};
 };
 
 /* Who a connection is, made by whatever authenticated it. */
@@ -102,15 +107,17 @@ int xy_identity_check(const char *name, const char **ret_why);
 bool xy_access_may(const struct xy_access *access, const struct xy_identity *identity,
 		   enum xy_permission permission, const char *what);
 
-/* A new identity for the caller to free(): -ENOENT, -ENOMEM. Takes the same time whichever token it
- * is, and however much of a digest is right. */
+/* An identity for the caller to xy_identity_free(): -ENOENT, -ENOMEM. Takes the same time whichever
+ * token it is, and however much of a digest is right. */
 int xy_access_by_token(const struct xy_access *access, const uint8_t digest[XY_DIGEST_SIZE],
-		       struct xy_identity **ret_identity);
+		       const struct xy_identity **ret_identity);
 /* gids: all groups that the process is in. */
 int xy_access_by_user(const struct xy_access *access, uint32_t uid, const uint32_t *gids,
-		      size_t count, struct xy_identity **ret_identity);
+		      size_t count, const struct xy_identity **ret_identity);
 int xy_access_by_nothing(const struct xy_access *access, enum xy_reach reach,
-			 struct xy_identity **ret_identity);
+			 const struct xy_identity **ret_identity);
+
+void xy_identity_free(const struct xy_identity *identity); /* NULL is fine */
 
 /* Whether what the identity was made of still makes it, on a connection that came by `reach`. */
 bool xy_access_holds(const struct xy_access *access, const struct xy_identity *identity,

@@ -78,10 +78,12 @@ static bool string_is(const char *at, const char *key)
  * there. */
 static const char *find(const char *text, const struct xy_place *place, const char **ret_name)
 {
-	const char *at = skip_space(place->in ? find(text, place->in, ret_name) : text);
+	const char *at = place->in ? find(text, place->in, ret_name) : text;
 	char close = place->key ? '}' : ']';
 
-	at = skip_space(at + 1);
+	if (!at)
+		return NULL;
+	at = skip_space(skip_space(at) + 1);
 	for (size_t index = 0; *at != close; index++) {
 		const char *name = at;
 

@@ -28,7 +28,7 @@ static bool *flag_of(const struct xy_option *option, void *values)
 /* A record for values that only have to be right. */
 static void *scratch_new(const struct xy_command *command, struct xy_complaints *complaints)
 {
-	size_t size = 0;
+	size_t size = sizeof(struct xy_texts);
 	void *scratch;
 
 	for (const struct xy_option *option = command->options; option->name; option++)

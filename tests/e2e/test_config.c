@@ -76,6 +76,8 @@ static void test_the_example_is_right_and_has_every_option(void **state)
 	fclose(file);
 	CHECK("--config", example);
 	ended(OK);
+	CHECK("--config", "docs/examples/access.json");
+	ended(OK);
 	RUN("serve", "--help");
 	memcpy(help, outcome.out, sizeof(help));
 	for (char *line = strtok(help, "\n"); line != NULL; line = strtok(NULL, "\n")) {

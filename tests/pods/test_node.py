@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A node: one proxy in the host's network for pods that have networks of their own. Their sockets
 reach it through veth pairs, at the node's address; lanes cross the network namespaces."""
+import json
 import os
 
 from machine import (Container, Pod, Proxy, await_that, main, moved_by_kernel, run)
@@ -8,7 +9,10 @@ from machine import (Container, Pod, Proxy, await_that, main, moved_by_kernel, r
 REQUESTS = 20000
 NODE = "10.77.0.1"
 SERVER = f"{NODE}:7400"
-TOKEN = "the pods' token"
+TOKENS = {name: f"{name}-{os.urandom(16).hex()}" for name in ("friend", "stranger")}
+RULES = {"access": {"identities": {
+    "friend": {"publish": [">"], "subscribe": [">"], "direct": ["friend"]},
+    "stranger": {"publish": ["stranger.>"]}}}}
 
 
 class Node:
@@ -18,10 +22,18 @@ class Node:
         self.machine, self.wires = machine, 0
         self.netns = machine.netns("net-node")
         self.ip("address", "add", NODE + "/32", "dev", "lo")
-        self.tokens = machine.path("tokens")
-        with open(self.tokens + "/token", "w", encoding="ascii") as file:
-            file.write(TOKEN + "\n")
-        os.chmod(self.tokens + "/token", 0o444)
+        self.secrets = machine.path("secrets")
+        # What the proxy has is closed to others; a client's is its own.
+        self.write("tokens", "".join(f"{name} {token}\n" for name, token in TOKENS.items()), 0o400)
+        self.write("rules.json", json.dumps(RULES), 0o444)
+        for name, token in TOKENS.items():
+            self.write(name, token + "\n", 0o444)
+
+    def write(self, name, text, mode):
+        path = os.path.join(self.secrets, name)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+        os.chmod(path, mode)
 
     def ip(self, *arguments, netns=None):
         run("nsenter", f"--net={netns or self.netns}", "ip", *arguments)
@@ -39,18 +51,19 @@ class Node:
         self.ip("route", "add", "default", "via", near, netns=pod.netns)
         return pod
 
-    def token_mount(self):
-        return {"destination": "/run/secrets", "type": "bind", "source": self.tokens,
+    def secret_mount(self):
+        return {"destination": "/run/secrets", "type": "bind", "source": self.secrets,
                 "options": ["bind", "ro"]}
 
     def proxy(self, *options):
         own = Pod(self.machine, "systemd", netns=self.netns)
         return Proxy(own, "--listen", SERVER, "--cgroup", "all", "--token-file",
-                     "/run/secrets/token", *options, more_mounts=[self.token_mount()]).ready()
+                     "/run/secrets/tokens", "--config", "/run/secrets/rules.json", *options,
+                     more_mounts=[self.secret_mount()]).ready()
 
-    def app(self, pod, command, *arguments):
-        return Container(pod, command, "--server", SERVER, "--token-file", "/run/secrets/token",
-                         *arguments, mounts=[self.token_mount()])
+    def app(self, pod, command, *arguments, who="friend"):
+        return Container(pod, command, "--server", SERVER, "--token-file", "/run/secrets/" + who,
+                         *arguments, mounts=[self.secret_mount()])
 
 
 def lanes_between_pods(machine):
@@ -74,16 +87,23 @@ def lanes_between_pods(machine):
 
 
 def being_reachable_is_not_enough(machine):
-    """Who may talk is decided by what it says, not by where it is."""
+    """Who may talk is decided by what it says and by rules, not by where it is."""
     node = Node(machine)
     pod = node.pod("cgroupfs")
     proxy = node.proxy("--kernel-path", "on")
-    stranger = Container(pod, "pub", "--server", SERVER, "--name", "stranger", "a.b", "text")
-    assert stranger.wait() == 3, stranger.output()
-    assert "unauthorized" in stranger.output() or "token" in stranger.output(), stranger.output()
+    nobody = Container(pod, "pub", "--server", SERVER, "a.b", "text")
+    assert nobody.wait() == 3, nobody.output()
+    assert "refused" in nobody.output() and "token" in nobody.output(), nobody.output()
     assert proxy.status()["counters"]["lanes"] == 0
-    friend = node.app(pod, "pub", "--name", "friend", "a.b", "text")
+    friend = node.app(pod, "pub", "a.b", "text")
     assert friend.wait() == 0, friend.output()
+    stranger = node.app(pod, "pub", "stranger.b", "text", who="stranger")
+    assert stranger.wait() == 0, stranger.output()
+    for command in (["pub", "a.b", "text"], ["sub", "stranger.b"]):
+        stranger = node.app(pod, *command, who="stranger")
+        assert stranger.wait() == 1, stranger.output()
+        assert "forbidden" in stranger.output(), stranger.output()
+    assert proxy.status()["counters"]["forbidden"] == 2
 
 
 main([lanes_between_pods, being_reachable_is_not_enough])

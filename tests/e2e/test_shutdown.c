@@ -181,43 +181,6 @@ static void test_a_loop_that_is_stuck_for_ever_does_not_keep_the_proxy(void **st
 	with_proxies(ends_with_a_loop_that_does_not, proxy_kill, arguments);
 }
 
-static void only_the_token_opens(struct proxy *proxy)
-{
-	static const char *const wrong[] = {
-		"{\"name\":\"raw\",\"ack\":true}",
-		"{\"name\":\"raw\",\"ack\":true,\"token\":\"\"}",
-		"{\"name\":\"raw\",\"ack\":true,\"token\":\"open sesam\"}",
-		"{\"name\":\"raw\",\"ack\":true,\"token\":\"open sesame2\"}",
-		"{\"name\":\"raw\",\"ack\":true,\"token\":\"Open sesame\"}",
-	};
-	struct raw *raw;
-
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		struct xy_frame hello = {.version = 1, .type = XY_HELLO};
-
-		raw = raw_connect(proxy);
-		raw_send_frame(raw, hello, wrong[i], strlen(wrong[i]));
-		raw_expect_error(raw, XY_E_UNAUTHORIZED);
-	}
-	raw = raw_connect(proxy);
-	raw_hello(raw, "{\"name\":\"raw\",\"ack\":true,\"token\":\"open sesame\"}");
-	raw_sync(raw);
-}
-
-static void test_without_the_token_nobody_is_welcome(void **state)
-{
-	char path[] = "/tmp/xylem-token-XXXXXX";
-	const char *const arguments[] = {"--token-file", path, NULL};
-	int fd = mkstemp(path);
-
-	(void)state;
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, "open sesame\n", 12), 12);
-	close(fd);
-	with_proxies(only_the_token_opens, proxy_stop, arguments);
-	unlink(path);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -230,7 +193,6 @@ int main(void)
 		cmocka_unit_test_teardown(
 			test_a_loop_that_is_stuck_for_ever_does_not_keep_the_proxy, teardown),
 		cmocka_unit_test_teardown(test_sigkill_ends_every_connection, teardown),
-		cmocka_unit_test_teardown(test_without_the_token_nobody_is_welcome, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

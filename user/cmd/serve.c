@@ -412,22 +412,22 @@ const struct xy_command xy_command_serve = {
 	.name = "serve",
 	.arguments = "",
 	.summary = "run the proxy in the foreground",
-	.details = "Logs to standard error; ends in order on SIGTERM or SIGINT; on SIGHUP reads "
-		   "anew who "
-		   "may\n"
-		   "do what, if that stands in a file. Without the right to\n"
-		   "load kernel programs (root) it says so once and moves everything in user "
-		   "space.\n\n"
-		   "Exit status: 0 ended by a signal, 1 failed while at work, 2 an option that "
-		   "cannot\n"
-		   "work (address or name in use, no such cgroup …), 5 --kernel-path on and no "
-		   "lanes.\n\n"
-		   "An option is taken from the command line, else from the environment "
-		   "(--kernel-path is\n"
-		   "XYLEM_SERVE_KERNEL_PATH; several addresses are separated by spaces), else from "
-		   "the file.\n\n"
-		   "  xylem serve\n"
-		   "  xylem serve --listen 127.0.0.1:7400 --listen unix:/run/xylem.sock\n",
+	.details =
+		"Logs to standard error; ends in order on SIGTERM or SIGINT. On SIGHUP it reads "
+		"again who\n"
+		"may do what, if that stands in a file (see also xylem reload). Without the right "
+		"to load\n"
+		"kernel programs (root) it says so once and moves everything in user space.\n\n"
+		"Exit status: 0 ended by a signal, 1 failed while at work, 2 an option that "
+		"cannot\n"
+		"work (address or name in use, no such cgroup …), 5 --kernel-path on and no "
+		"lanes.\n\n"
+		"An option is taken from the command line, else from the environment "
+		"(--kernel-path is\n"
+		"XYLEM_SERVE_KERNEL_PATH; several addresses are separated by spaces), else from "
+		"the file.\n\n"
+		"  xylem serve\n"
+		"  xylem serve --listen 127.0.0.1:7400 --listen unix:/run/xylem.sock\n",
 	.options = serve_options,
 	.environment = "XYLEM_SERVE_",
 	.positional_minimum = 0,

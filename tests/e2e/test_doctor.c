@@ -14,6 +14,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <mntent.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -385,6 +386,23 @@ static void test_a_signal_leaves_nothing_behind(void **state)
 	}
 }
 
+/* What hangs is not waited for when somebody has enough of it. */
+static void test_a_signal_ends_what_hangs(void **state)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	struct running running;
+
+	(void)state;
+	if (!fault_begin("XY_KERNEL_FAULT", "hang"))
+		return;
+	running = start(NULL, STRINGS("doctor", "--cgroup", sandbox_cgroup()));
+	while (footprint_cgroups("xylem-doctor") == 0 && test_now_ms() < deadline)
+		poll(NULL, 0, 2);
+	kill(running.pid, SIGTERM);
+	finish(running);
+	ended(-SIGTERM);
+}
+
 static void in_a_network_that_is_down(void)
 {
 	prepared(unshare(CLONE_NEWNET) == 0);
@@ -649,6 +667,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_all_is_well_here, teardown),
 		cmocka_unit_test_teardown(test_the_table_says_what_the_json_says, teardown),
 		cmocka_unit_test_teardown(test_a_signal_leaves_nothing_behind, teardown),
+		cmocka_unit_test_teardown(test_a_signal_ends_what_hangs, teardown),
 		cmocka_unit_test_teardown(test_the_network_of_the_caller_is_not_used, teardown),
 		cmocka_unit_test_teardown(test_rights_that_are_missing_are_named, teardown),
 		cmocka_unit_test_teardown(test_without_a_place_of_its_own_it_says_so, teardown),

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <cmocka.h>
@@ -15,7 +16,7 @@
 #include "common/footprint.h"
 #include "common/kernel_env.h"
 #include "common/sandbox.h"
-#include "kernel/internal.h"
+#include "kernel/ward.h"
 #include "xylem.skel.h"
 
 static void it_tries_everything_and_leaves_no_trace(void **state)
@@ -80,6 +81,40 @@ static void a_redirect_that_does_not_come_about_is_the_end_of_it(void **state)
 	env_close(env);
 }
 
+static void hang(struct xy_ward *ward, struct xy_finding *finding)
+{
+	(void)ward;
+	(void)finding;
+	for (;;)
+		pause();
+}
+
+static void be_well(struct xy_ward *ward, struct xy_finding *finding)
+{
+	(void)ward;
+	xy_found(finding, XY_VERDICT_OK, "well");
+}
+
+static void a_probe_that_hangs_says_no_and_those_after_it_nothing(void **state)
+{
+	static const struct xy_probe first = {"first", "", true, be_well},
+				     second = {"second", "", true, hang},
+				     third = {"third", "", true, be_well};
+	static const struct xy_probe *const probes[] = {&first, &second, &third, NULL};
+	static const enum xy_verdict verdicts[] = {XY_VERDICT_OK, XY_VERDICT_NO,
+						   XY_VERDICT_UNTRIED};
+	static const struct xy_doctor_options options;
+	struct xy_ward *ward = xy_ward_new(&options);
+
+	(void)state;
+	assert_non_null(ward);
+	assert_int_equal(xy_ward_run(ward, probes, false, 1000), 0);
+	assert_int_equal(ward->findings, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(ward->finding[i].verdict, verdicts[i]);
+	xy_ward_free(ward);
+}
+
 static void one_lane_is_too_few_to_try(void **state)
 {
 	struct env *env = env_open(&(struct env_options){.trial = true, .slots = 1});
@@ -95,6 +130,7 @@ int main(void)
 		cmocka_unit_test(it_tries_everything_and_leaves_no_trace),
 		cmocka_unit_test(lanes_work_after_it),
 		cmocka_unit_test(a_redirect_that_does_not_come_about_is_the_end_of_it),
+		cmocka_unit_test(a_probe_that_hangs_says_no_and_those_after_it_nothing),
 		cmocka_unit_test(one_lane_is_too_few_to_try),
 	};
 

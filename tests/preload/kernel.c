@@ -12,6 +12,7 @@
  *   foreign       a second program on a socket is not refused
  *   namespaces    a second network namespace cannot be made
  *   place, crash  the process is killed when it moves to a place of its own, or as it receives
+ *   hang          it receives for ever
  *   flip=N        of what is received in pieces of N bytes, the last is another
  *
  * $XY_KERNEL_UNAME is what uname tells, "RELEASE|VERSION".
@@ -182,6 +183,8 @@ ssize_t recv(int fd, void *buffer, size_t size, int flags)
 
 	if (size == XY_FRAME_MAX && fault_is("crash"))
 		abort();
+	while (size == XY_FRAME_MAX && fault_is("hang"))
+		pause();
 	if (fault != NULL && strncmp(fault, "flip=", 5) == 0 && got > 0 &&
 	    size == strtoul(fault + 5, NULL, 10))
 		((unsigned char *)buffer)[got - 1] ^= 1;

@@ -47,6 +47,7 @@ int xy_doctor_run(const struct xy_doctor_options *options, struct xy_examination
 	/* A signal must not leave the cgroup behind: it waits until all is taken away. */
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &before);
+	ward->yields = true;
 	place_make(ward);
 	error = xy_ward_run(ward, probes, false, TIMEOUT_MS);
 	if (!error) {

@@ -99,7 +99,6 @@ struct xy_kernel {
 	uint32_t flows;
 	int claims_fd, flows_fd, lane_of_fd, proxy_sockets_fd, client_sockets_fd, lanes_fd;
 	char cgroup[PATH_MAX], cgroup_why[256];
-	bool tried;
 	char untried[256];
 	void (*mark)(const struct xy_pressure *pressure, void *context); /* of the current read */
 	void *mark_context;

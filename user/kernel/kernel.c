@@ -110,6 +110,52 @@ static int cgroup_open(struct xy_kernel *kernel, const char *wanted, int *ret_fd
 	return xy_cgroup_open(kernel->cgroup, ret_fd, kernel->cgroup, why, why_size);
 }
 
+static int arrays_map(struct xy_kernel *kernel, char *why, size_t why_size)
+{
+	int error = xy_slots_open(&kernel->slots, bpf_map__max_entries(kernel->bpf->maps.sessions));
+
+	if (error) {
+		xy_why(why, why_size, "out of memory");
+		return error;
+	}
+	error = map_memory(kernel->bpf->maps.control, sizeof(*kernel->control),
+			   (void **)&kernel->control, why, why_size);
+	if (error)
+		goto err_slots;
+	error = map_memory(kernel->bpf->maps.sessions, sessions_size(kernel),
+			   (void **)&kernel->session, why, why_size);
+	if (error)
+		goto err_control;
+	return 0;
+err_control:
+	munmap(kernel->control, sizeof(*kernel->control));
+err_slots:
+	xy_slots_close(&kernel->slots);
+	return error;
+}
+
+static void arrays_unmap(struct xy_kernel *kernel)
+{
+	munmap(kernel->session, sessions_size(kernel));
+	munmap(kernel->control, sizeof(*kernel->control));
+	xy_slots_close(&kernel->slots);
+}
+
+static int population_open(struct xy_kernel *kernel, int cgroup, char *why, size_t why_size)
+{
+	int error = xy_population_attach(kernel, cgroup);
+
+	/* Also where another agent has attached alone: neither BPF_F_ALLOW_MULTI here nor
+	 * BPF_F_ALLOW_OVERRIDE above. */
+	if (error)
+		xy_why(why, why_size, "cannot attach: %s%s; cgroup %s", strerror(-error),
+		       error == -EPERM ? "; needs CAP_NET_ADMIN, and no sock_ops program of "
+					 "another agent that tolerates none beside it"
+				       : "",
+		       kernel->cgroup);
+	return error;
+}
+
 int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **ret_kernel,
 		   char *why, size_t why_size)
 {
@@ -140,26 +186,16 @@ int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **r
 	descriptors_note(kernel);
 
 	*step = XY_STEP_ARRAYS;
-	error = xy_slots_open(&kernel->slots, bpf_map__max_entries(kernel->bpf->maps.sessions));
-	if (error) {
-		xy_why(why, why_size, "out of memory");
+	error = arrays_map(kernel, why, why_size);
+	if (error)
 		goto err_bpf;
-	}
-	error = map_memory(kernel->bpf->maps.control, sizeof(*kernel->control),
-			   (void **)&kernel->control, why, why_size);
-	if (error)
-		goto err_slots;
-	error = map_memory(kernel->bpf->maps.sessions, sessions_size(kernel),
-			   (void **)&kernel->session, why, why_size);
-	if (error)
-		goto err_control;
 	*step = XY_STEP_RING;
 	kernel->ring = ring_buffer__new(bpf_map__fd(kernel->bpf->maps.pressure), pressure_mark,
 					kernel, NULL);
 	if (!kernel->ring) {
 		error = -errno;
 		xy_why(why, why_size, "ring buffer: %s", strerror(-error));
-		goto err_sessions;
+		goto err_arrays;
 	}
 	*step = XY_STEP_GRACE;
 	error = xy_grace_open(&kernel->grace, true);
@@ -173,17 +209,9 @@ int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **r
 	if (error)
 		goto err_grace;
 	*step = XY_STEP_POPULATION;
-	error = options->detached ? 0 : xy_population_attach(kernel, cgroup);
-	if (error) {
-		/* Also where another agent has attached alone: neither BPF_F_ALLOW_MULTI here nor
-		 * BPF_F_ALLOW_OVERRIDE above. */
-		xy_why(why, why_size, "cannot attach: %s%s; cgroup %s", strerror(-error),
-		       error == -EPERM ? "; needs CAP_NET_ADMIN, and no sock_ops program of "
-					 "another agent that tolerates none beside it"
-				       : "",
-		       kernel->cgroup);
+	error = options->detached ? 0 : population_open(kernel, cgroup, why, why_size);
+	if (error)
 		goto err_grace;
-	}
 	xy_pins_make(&kernel->pins, options->bpffs, options->instance, kernel->bpf);
 	if (cgroup >= 0)
 		close(cgroup);
@@ -197,12 +225,8 @@ err_grace:
 	xy_grace_close(&kernel->grace);
 err_ring:
 	ring_buffer__free(kernel->ring);
-err_sessions:
-	munmap(kernel->session, sessions_size(kernel));
-err_control:
-	munmap(kernel->control, sizeof(*kernel->control));
-err_slots:
-	xy_slots_close(&kernel->slots);
+err_arrays:
+	arrays_unmap(kernel);
 err_bpf:
 	xylem_bpf__destroy(kernel->bpf);
 err_cgroup:
@@ -230,9 +254,7 @@ void xy_kernel_close(struct xy_kernel *kernel)
 	xy_kernel_withdraw(kernel);
 	xy_grace_close(&kernel->grace);
 	ring_buffer__free(kernel->ring);
-	munmap(kernel->session, sessions_size(kernel));
-	munmap(kernel->control, sizeof(*kernel->control));
-	xy_slots_close(&kernel->slots);
+	arrays_unmap(kernel);
 	xylem_bpf__destroy(kernel->bpf);
 	free(kernel);
 }
@@ -279,7 +301,7 @@ const struct xy_control *xy_kernel_control(const struct xy_kernel *kernel)
 
 const char *xy_kernel_untried(const struct xy_kernel *kernel)
 {
-	return kernel->tried ? kernel->untried : NULL;
+	return kernel->untried;
 }
 
 void xy_kernel_beat(struct xy_kernel *kernel)

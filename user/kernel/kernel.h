@@ -75,7 +75,7 @@ uint32_t xy_kernel_flows(const struct xy_kernel *kernel);
 /* Clients' sockets that could not be put into the sockmaps. Any thread. */
 uint64_t xy_kernel_sockets_left(const struct xy_kernel *kernel);
 const struct xy_control *xy_kernel_control(const struct xy_kernel *kernel); /* counters */
-/* What the trial could not try, and why; "" = it tried everything; NULL = there was none. */
+/* What the trial could not try, and why; "" = nothing. */
 const char *xy_kernel_untried(const struct xy_kernel *kernel);
 
 void xy_kernel_beat(struct xy_kernel *kernel); /* stamps the heartbeat */

@@ -79,7 +79,6 @@ int xy_trial(struct xy_kernel *kernel, const char *cgroup, char *why, size_t why
 	struct xy_ward *ward;
 	int error;
 
-	kernel->tried = true;
 	if (kernel->slots.size < SLOTS) {
 		xy_why(kernel->untried, sizeof(kernel->untried), "one lane is too few to try");
 		return 0;

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 
 #define BEAT_AHEAD_S 3600
+#define LOOK_MS      100
 #define WINDOW       (1u << 20)
 
 /* ---- findings -------------------------------------------------------------------------------- */
@@ -221,17 +222,27 @@ void xy_ward_free(struct xy_ward *ward)
 	munmap(ward, sizeof(*ward));
 }
 
+static bool signal_waits(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) ||
+		sigismember(&pending, SIGHUP));
+}
+
 /* Its end shows as the end of a pipe: nothing else waits for a child with a bound. */
-static void child_await(pid_t pid, int pipe, int timeout_ms)
+static void child_await(const struct xy_ward *ward, pid_t pid, int pipe, int timeout_ms)
 {
 	struct pollfd ended = {.fd = pipe, .events = POLLIN};
-	int status, ready;
+	uint64_t end = xy_clock_ms() + (uint64_t)timeout_ms;
+	int status;
 
-	do
-		ready = poll(&ended, 1, timeout_ms);
-	while (ready < 0 && errno == EINTR);
-	if (ready == 0)
-		kill(pid, SIGKILL);
+	while (poll(&ended, 1, LOOK_MS) <= 0)
+		if (xy_clock_ms() >= end || (ward->yields && signal_waits())) {
+			kill(pid, SIGKILL);
+			break;
+		}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 }
@@ -253,7 +264,7 @@ int xy_ward_run(struct xy_ward *ward, const struct xy_probe *const *probes, bool
 	error = pid < 0 ? -errno : 0;
 	close(ends[1]);
 	if (!error)
-		child_await(pid, ends[0], timeout_ms);
+		child_await(ward, pid, ends[0], timeout_ms);
 	close(ends[0]);
 	/* Those that it did not come to. */
 	for (probes += ward->findings; !error && *probes; probes++)

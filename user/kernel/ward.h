@@ -59,7 +59,8 @@ struct xy_dummy {
 struct xy_ward {
 	const struct xy_doctor_options *options;
 	struct xy_place place;
-	bool here; /* without a network namespace of its own: on the caller's loopback */
+	bool here;   /* without a network namespace of its own: on the caller's loopback */
+	bool yields; /* ends early for a signal that is blocked and waits */
 
 	/* The kernel side: opened by the first probe that asks, unless it was before. */
 	struct xy_kernel *kernel;

@@ -15,6 +15,7 @@
 
 #include "common/footprint.h"
 #include "common/kernel_env.h"
+#include "common/proxy.h"
 #include "common/sandbox.h"
 #include "kernel/ward.h"
 #include "xylem.skel.h"
@@ -104,11 +105,17 @@ static void a_probe_that_hangs_says_no_and_those_after_it_nothing(void **state)
 	static const enum xy_verdict verdicts[] = {XY_VERDICT_OK, XY_VERDICT_NO,
 						   XY_VERDICT_UNTRIED};
 	static const struct xy_doctor_options options;
-	struct xy_ward *ward = xy_ward_new(&options);
+	struct xy_ward *ward = NULL;
 
 	(void)state;
-	assert_non_null(ward);
-	assert_int_equal(xy_ward_run(ward, probes, false, 1000), 0);
+	/* On a busy machine it takes longer to come to the second. */
+	for (int ms = 500; !ward || ward->finding[1].verdict != XY_VERDICT_NO; ms *= 2) {
+		xy_ward_free(ward);
+		ward = xy_ward_new(&options);
+		assert_non_null(ward);
+		assert_true(ms < TEST_TIMEOUT_MS);
+		assert_int_equal(xy_ward_run(ward, probes, false, ms), 0);
+	}
 	assert_int_equal(ward->findings, 3);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(ward->finding[i].verdict, verdicts[i]);

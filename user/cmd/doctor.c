@@ -29,9 +29,8 @@ static const struct xy_option doctor_options[] = {
 	{.name = "cgroup",
 	 .letter = 'c',
 	 .kind = XY_OPTION_TEXT,
-	 .argument = "DIR",
-	 .help = "the cgroup v2 directory that 'xylem serve' is to have; if not given: the root of "
-		 "the cgroup v2 mount",
+	 .argument = "DIR|all|pod:UID|container:ID|pid:N",
+	 .help = "cgroup v2 that 'xylem serve' is to have, chosen in the same way",
 	 .offset = offsetof(struct doctor, cgroup)},
 	{.name = "lanes",
 	 .kind = XY_OPTION_NUMBER,

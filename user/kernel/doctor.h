@@ -51,7 +51,7 @@ struct xy_examination {
 };
 
 struct xy_doctor_options {
-	const char *cgroup;    /* that the proxy would attach to; NULL = root of the v2 mount */
+	const char *cgroup;    /* that the proxy would attach to, as for xy_kernel_open() */
 	uint32_t slots, flows; /* that the proxy would ask for; 0 = defaults */
 	bool here;             /* where no network namespace can be made: on this one's loopback */
 };

@@ -218,6 +218,8 @@ struct xy_ward *xy_ward_new(const struct xy_doctor_options *options)
 
 void xy_ward_free(struct xy_ward *ward)
 {
+	if (!ward)
+		return;
 	xy_place_remove(&ward->place);
 	munmap(ward, sizeof(*ward));
 }

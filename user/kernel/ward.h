@@ -117,7 +117,7 @@ struct xy_probe {
 };
 
 struct xy_ward *xy_ward_new(const struct xy_doctor_options *options); /* NULL with errno */
-void xy_ward_free(struct xy_ward *ward);
+void xy_ward_free(struct xy_ward *ward);                              /* NULL is fine */
 /* In a child in a place of its own: each probe, or until one says NO; the rest is untried. -errno:
  * no child. */
 int xy_ward_run(struct xy_ward *ward, const struct xy_probe *const *probes, bool stop_at_no,

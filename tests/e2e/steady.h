@@ -24,7 +24,7 @@
 
 #define STEADY_PUBLISHERS  4
 #define STEADY_SUBSCRIBERS 4
-#define STEADY_STALL_MS    120000 /* nobody is closed because this machine is busy */
+#define STEADY_STALL_MS    120000 /* nobody is closed because the machine is busy */
 #define STEADY_SUBJECTS    "steady.>"
 
 enum steady_way { STEADY_LANE, STEADY_UNIX, STEADY_NO_LANE };

@@ -18,7 +18,7 @@
 
 #define MESSAGES   1000000
 #define PATIENCE   (2 * TEST_TIMEOUT_MS) /* without a single delivery */
-#define STALL_MS   120000                /* nobody is closed because this machine is busy */
+#define STALL_MS   120000                /* nobody is closed because the machine is busy */
 #define EXTRAS_MAX 4
 #define INBOUND_SLOW \
 	(2u << 20) /* the largest message of every publisher at once, and little more */

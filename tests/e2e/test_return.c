@@ -6,7 +6,7 @@
  */
 #include "e2e/return_fixture.h"
 
-#define ROUNDS   5      /* of each cause; the best counts, because others load this machine */
+#define ROUNDS   5      /* of each cause; the best counts, because others may load the machine */
 #define BACK_MS  100    /* is promised */
 #define BACK_RUN 64     /* frames in a row that the kernel moves: back */
 #define FANOUT   131072 /* frames: the back-off of SYNC_WANTED reaches its end */

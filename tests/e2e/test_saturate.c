@@ -22,7 +22,7 @@
 #include "common/status.h"
 
 #define SECONDS     60
-#define STALL_MS    30000 /* nobody is closed because this machine is busy */
+#define STALL_MS    30000 /* nobody is closed because the machine is busy */
 #define PATIENCE_MS 15000 /* for progress; far below STALL_MS */
 #define BYTES       8000  /* of a message */
 #define SENDS       24    /* tries to send in a round … */

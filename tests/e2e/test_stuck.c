@@ -386,6 +386,25 @@ static void test_what_carries_messages_to_a_stuck_loop_counts_in_the_budget(void
 		assert_true(test_now_ms() < deadline);
 }
 
+/* Its route names it until then. */
+static void test_a_member_that_has_gone_gets_nothing_while_the_router_is_stuck(void **state)
+{
+	struct raw *publisher = raw_open(*state), *gone = raw_open(*state),
+		   *there = raw_open(*state);
+	const char *member = "{\"subject\":\"stuck.group\",\"group\":\"g\"}";
+	uint64_t topic, sequence = 0;
+
+	raw_subscribe(gone, member);
+	raw_subscribe(there, member);
+	topic = raw_declare(publisher, "stuck.group");
+	stop(*state, 0, "router");
+	shutdown(gone->fd, SHUT_WR);
+	raw_drain(gone);
+	for (int i = 0; i < 20; i++)
+		exchange(publisher, topic, &sequence, there);
+	go(0);
+}
+
 int main(void)
 {
 	static const char *const arguments[] = {"--loops", "2", NULL};
@@ -400,6 +419,9 @@ int main(void)
 					  teardown),
 		cmocka_unit_test_teardown(
 			test_what_carries_messages_to_a_stuck_loop_counts_in_the_budget, teardown),
+		cmocka_unit_test_teardown(
+			test_a_member_that_has_gone_gets_nothing_while_the_router_is_stuck,
+			teardown),
 	};
 
 	return proxy_run_both(tests, arguments);

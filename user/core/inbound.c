@@ -63,7 +63,10 @@ static const struct xy_receiver *group_best(const struct xy_deliveries *deliveri
 
 		if (member->peer == sender && !member->echo)
 			continue;
-		room = xy_deliveries_room(deliveries, member->peer);
+		/* One that is closed has all its room, until the router takes it out. */
+		room = xy_peer_closed(member->peer)
+			       ? 0
+			       : xy_deliveries_room(deliveries, member->peer) + 1;
 		if (!best || room > best_room) {
 			best = member;
 			best_room = room;

@@ -130,7 +130,7 @@ uint64_t xy_peer_progress(const struct xy_peer *peer)
 
 uint64_t xy_peer_pending(const struct xy_peer *peer)
 {
-	if (atomic_load_explicit(&peer->closed, memory_order_acquire))
+	if (xy_peer_closed(peer))
 		return 0;
 	return atomic_load_explicit(&peer->pending, memory_order_seq_cst);
 }
@@ -158,7 +158,7 @@ bool xy_peer_proven(const struct xy_peer *peer)
 {
 	/* The PONG of one whose input is held lies behind its DATA: if two such waited for each
 	 * other, neither would end. */
-	return !peer->session || atomic_load_explicit(&peer->closed, memory_order_acquire) ||
+	return !peer->session || xy_peer_closed(peer) ||
 	       atomic_load_explicit(&peer->held, memory_order_relaxed) ||
 	       xy_session_unproven(peer->session) <= peer->window + peer->window / 2;
 }
@@ -167,7 +167,7 @@ bool xy_peer_has_room(const struct xy_peer *peer, uint64_t progress)
 {
 	uint64_t pending;
 
-	if (atomic_load_explicit(&peer->closed, memory_order_acquire))
+	if (xy_peer_closed(peer))
 		return true;
 	pending = atomic_load_explicit(&peer->pending, memory_order_seq_cst);
 	if (pending >= XY_BUFFER_RESUME)

@@ -115,10 +115,16 @@ bool xy_peer_has_room(const struct xy_peer *peer, uint64_t progress);
 /* Whether half a window more fits into the two that may be unproven. */
 bool xy_peer_proven(const struct xy_peer *peer);
 
+/* It takes nothing any more, though the router may not know that yet. Any thread. */
+static inline bool xy_peer_closed(const struct xy_peer *peer)
+{
+	return atomic_load_explicit(&peer->closed, memory_order_acquire);
+}
+
 /* A lane, and not closed: a flow to it may stand. */
 static inline bool xy_peer_takes_redirects(const struct xy_peer *peer)
 {
-	return peer->session && !atomic_load_explicit(&peer->closed, memory_order_acquire);
+	return peer->session && !xy_peer_closed(peer);
 }
 
 /* How long, in ms, one may consume nothing before its credit is looked into: well before stall_ms.

@@ -86,7 +86,7 @@ struct xy_target *xy_target_direct(struct xy_connection *connection, uint64_t en
 	struct xy_peer *peer;
 
 	errno = ENOENT;
-	if (target && atomic_load_explicit(&target->peer->closed, memory_order_acquire)) {
+	if (target && xy_peer_closed(target->peer)) {
 		connection->last_target = NULL;
 		target_free(xy_idmap_remove(&connection->targets, endpoint));
 		connection->directs--;
@@ -95,7 +95,7 @@ struct xy_target *xy_target_direct(struct xy_connection *connection, uint64_t en
 	if (target)
 		return target;
 	peer = xy_router_endpoint(connection->worker->core->router, endpoint);
-	if (!peer || atomic_load_explicit(&peer->closed, memory_order_acquire))
+	if (!peer || xy_peer_closed(peer))
 		return NULL;
 	if (connection->directs >= DIRECTS_MAX)
 		directs_forget(connection);

@@ -21,6 +21,32 @@ json_t *status_take(const struct proxy *proxy)
 	return status;
 }
 
+static bool is_whole(json_t *status)
+{
+	json_t *loop;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "loops"), i, loop)
+	{
+		if (json_is_true(json_object_get(loop, "stuck")))
+			return false;
+	}
+	return true;
+}
+
+json_t *status_take_whole(const struct proxy *proxy)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	json_t *status = status_take(proxy);
+
+	while (!is_whole(status)) {
+		assert_true(test_now_ms() < deadline);
+		json_decref(status);
+		status = status_take(proxy);
+	}
+	return status;
+}
+
 json_t *status_take_with(const struct proxy *proxy, const struct raw *raw)
 {
 	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
@@ -86,7 +112,7 @@ json_t *status_connection(json_t *status, const struct raw *raw)
 
 bool status_has_flow(const struct proxy *proxy, const struct raw *sender)
 {
-	json_t *status = status_take(proxy);
+	json_t *status = status_take_whole(proxy);
 	bool has = entry_of(json_object_get(status, "flows"), "from", sender) != NULL;
 
 	json_decref(status);

@@ -223,10 +223,9 @@ static void test_a_wrong_token_is_refused_though_the_user_would_do(void **state)
 
 static void identity_is(const struct proxy *proxy, const struct raw *raw, const char *name)
 {
-	json_t *status = status_take(proxy);
+	json_t *status = status_take_with(proxy, raw);
 	json_t *connection = status_connection(status, raw);
 
-	assert_non_null(connection);
 	assert_string_equal(json_string_value(json_object_get(connection, "identity")), name);
 	json_decref(status);
 }

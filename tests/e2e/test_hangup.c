@@ -18,7 +18,7 @@
 
 static bool is_waiting(const struct proxy *proxy, const struct raw *raw)
 {
-	json_t *status = status_take(proxy);
+	json_t *status = status_take_whole(proxy);
 	bool waiting = json_is_true(json_object_get(status_connection(status, raw), "waiting"));
 
 	json_decref(status);
@@ -27,7 +27,7 @@ static bool is_waiting(const struct proxy *proxy, const struct raw *raw)
 
 static bool is_there(const struct proxy *proxy, const struct raw *raw)
 {
-	json_t *status = status_take(proxy);
+	json_t *status = status_take_whole(proxy);
 	bool there = status_connection(status, raw) != NULL;
 
 	json_decref(status);

@@ -26,7 +26,7 @@ BUILD=$(realpath -m "${BUILD:-build}")
 JOBS=${JOBS:-2}
 export XY_BUILD=$BUILD XYLEM=$BUILD/xylem CMOCKA_MESSAGE_OUTPUT=TAP PYTHONUNBUFFERED=1
 export PYTHONDONTWRITEBYTECODE=1
-declare -A TIMEOUT=([unit]=300 [fuzz]=300 [kernel]=900 [e2e]=900 [model]=600 [pods]=300)
+declare -A TIMEOUT=([unit]=300 [fuzz]=300 [kernel]=900 [e2e]=900 [model]=600 [pods]=600)
 passed=0 failed=0 skipped=0
 record=${CHECK_RESULTS:-/dev/null}
 

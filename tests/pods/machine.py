@@ -20,7 +20,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("XY_BUILD", os.path.join(TOP, "build"))
 XYLEM = os.environ.get("XYLEM", os.path.join(BUILD, "xylem"))
 CGROUP = "/sys/fs/cgroup"
-PATIENCE = 60  # seconds; only a failing test sees them pass
+PATIENCE = 120  # seconds; only a failing test sees them pass
 # What the proxy's container may do; docs/KUBERNETES.md says for what each is needed.
 PROXY_CAPABILITIES = ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_BIND, MNT_DETACH = 0x20000, 0x4000, 1 << 18, 0x1000, 2
@@ -267,8 +267,8 @@ def requests(pod, proxy, count):
     Container(pod, "reply", "--name", "replier", "--echo", "svc")
     await_that("the replier subscribes",
                lambda: any(c["subscriptions"] for c in proxy.clients("replier") or []))
-    requester = Container(pod, "request", "--name", "requester", "--count", str(count), "--quiet",
-                          "--hold", "svc", "a request of some bytes")
+    requester = Container(pod, "request", "--name", "requester", "--count", str(count), "--timeout",
+                          "60s", "--quiet", "--hold", "svc", "a request of some bytes")
     await_that("all replies", lambda: f"{count:,} replies" in requester.output())
     return proxy.clients("replier", "requester")
 

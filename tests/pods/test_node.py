@@ -6,7 +6,7 @@ import os
 
 from machine import (Container, Pod, Proxy, await_that, main, moved_by_kernel, run)
 
-REQUESTS = 20000
+REQUESTS = 10000
 NODE = "10.77.0.1"
 SERVER = f"{NODE}:7400"
 TOKENS = {name: f"{name}-{os.urandom(16).hex()}" for name in ("friend", "stranger")}
@@ -75,7 +75,7 @@ def lanes_between_pods(machine):
     await_that("the replier subscribes",
                lambda: any(c["subscriptions"] for c in proxy.clients("replier") or []))
     requester = node.app(pods[1], "request", "--name", "requester", "--count", str(REQUESTS),
-                         "--quiet", "--hold", "svc", "a request of some bytes")
+                         "--timeout", "60s", "--quiet", "--hold", "svc", "a request of some bytes")
     await_that("all replies", lambda: f"{REQUESTS:,} replies" in requester.output())
     clients = proxy.clients("replier", "requester")
     assert [client["peer"].split(":")[0] for client in clients] == ["10.77.1.2", "10.77.2.2"], clients

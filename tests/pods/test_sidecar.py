@@ -3,9 +3,10 @@
 cgroup above all of them, lanes between the applications; two such pods at once."""
 import os
 
-from machine import (CGROUP, PROXY_CAPABILITIES, Container, Pod, Proxy, await_that, main, moved_by_kernel)
+from machine import (CGROUP, PROXY_CAPABILITIES, Container, Pod, Proxy, await_that, main,
+                     moved_by_kernel)
 
-REQUESTS, MESSAGES = 20000, 50000
+REQUESTS, MESSAGES = 10000, 50000
 SERVER = "127.0.0.1:7400"
 
 
@@ -21,8 +22,8 @@ def traffic(pod, proxy):
                      str(MESSAGES), "data")
     await_that("the services subscribe", lambda: all(
         c["subscriptions"] for c in proxy.clients("replier", "subscriber") or [{"subscriptions": 0}]))
-    requester = app(pod, "request", "--name", "requester", "--count", str(REQUESTS), "--quiet",
-                    "--hold", "svc", "a request of some bytes")
+    requester = app(pod, "request", "--name", "requester", "--count", str(REQUESTS), "--timeout",
+                    "60s", "--quiet", "--hold", "svc", "a request of some bytes")
     app(pod, "pub", "--name", "publisher", "--count", str(MESSAGES), "--hold", "data",
         "a message of some bytes")
     assert subscriber.wait() == 0, subscriber.output()
@@ -84,7 +85,8 @@ def who_is_not_of_the_pod_works_without_a_lane(machine):
     Container(pod, "reply", "--name", "replier", "--echo", "svc")
     await_that("the replier subscribes",
                lambda: any(c["subscriptions"] for c in proxy.clients("replier") or []))
-    stranger = Container(other, "request", "--name", "stranger", "--count", "10", "--hold", "svc", "hi")
+    stranger = Container(other, "request", "--name", "stranger", "--count", "10", "--timeout", "60s",
+                         "--hold", "svc", "hi")
     seen = await_that("the stranger's requests", lambda: [
         c for c in proxy.clients("stranger") or [] if stranger.output().count("hi") == 10])
     assert not seen[0]["lane"], seen
@@ -112,5 +114,5 @@ def each_of_its_capabilities_is_needed(machine):
         assert "needs root or" in proxy.output() and capability in proxy.output(), proxy.output()
 
 
-main([a_pod_with_its_sidecar, each_of_its_capabilities_is_needed, two_pods_at_once, who_is_not_of_the_pod_works_without_a_lane,
-      without_the_hosts_cgroups_there_is_only_itself])
+main([a_pod_with_its_sidecar, each_of_its_capabilities_is_needed, two_pods_at_once,
+      who_is_not_of_the_pod_works_without_a_lane, without_the_hosts_cgroups_there_is_only_itself])

@@ -173,7 +173,8 @@ static void a_pod_is_found_by_its_uid(void **state)
 static void both_drivers_pods_are_found(void **state)
 {
 	(void)state;
-	put("/proc/self/mountinfo", V2_MOUNT);
+	/* The first lies below the second, and nobody can see it. */
+	put("/proc/self/mountinfo", HYBRID_MOUNT V2_MOUNT);
 	make_directory("/sys/fs/cgroup" SYSTEMD_POD);
 	chosen("pod:" UID, "/sys/fs/cgroup" SYSTEMD_POD, "pod " UID);
 	chosen("pod:" UID_SLICE, "/sys/fs/cgroup" SYSTEMD_POD, "pod " UID_SLICE);
@@ -224,6 +225,7 @@ static void a_process_is_looked_up(void **state)
 static void of_a_part_of_the_hierarchy_only_that_part_is_seen(void **state)
 {
 	(void)state;
+	make_directory("/sys/fs/cgroup");
 	put("/proc/self/mountinfo", "41 31 0:38 /a/b /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
 	put("/proc/5/cgroup", "0::/a/b/c\n");
 	put("/proc/6/cgroup", "0::/a/bc\n");

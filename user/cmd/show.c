@@ -75,9 +75,8 @@ static void show_kernel_path(const json_t *path, uint64_t lanes, size_t flows)
 		if (*text_of(path, "untested"))
 			printf("Not tested    %s\n", text_of(path, "untested"));
 		if (number_of(path, "sockets_left"))
-			printf("Sockets left  %s: another eBPF agent's, or the maps were full; "
-			       "their "
-			       "clients have no lanes\n",
+			printf("Sockets left  %s without lanes: another eBPF agent's, or the maps "
+			       "were full\n",
 			       XY_COUNT(number_of(path, "sockets_left")));
 		if (*text_of(path, "pins"))
 			printf("Pinned maps   %s\n", text_of(path, "pins"));

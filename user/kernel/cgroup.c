@@ -122,6 +122,7 @@ static void base_find(struct view *view, const char *root)
 static int view_find(struct view *view, const char *root)
 {
 	struct xy_cgroups_mounts mounts;
+	char path[PATH_MAX];
 	int widest = -2;
 
 	*view = (struct view){0};
@@ -132,9 +133,13 @@ static int view_find(struct view *view, const char *root)
 		if (levels <= widest || strlen(mounts.top) >= PATH_MAX ||
 		    strlen(root) + strlen(mounts.path) >= PATH_MAX)
 			continue;
+		strcpy(stpcpy(path, root), mounts.path);
+		/* Another mount may lie over it. */
+		if (access(path, F_OK))
+			continue;
 		widest = levels;
 		strcpy(view->top, mounts.top);
-		strcpy(stpcpy(view->path, root), mounts.path);
+		strcpy(view->path, path);
 	}
 	xy_cgroups_mounts_close(&mounts);
 	if (widest == -2)

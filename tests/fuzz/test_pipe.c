@@ -314,13 +314,13 @@ static void do_chain(struct world *world, bool keep)
 
 static void do_front(struct world *world, size_t length)
 {
-	size_t left =
-		world->chain.length - (length < world->chain.length ? length : world->chain.length);
+	size_t gone = length < world->chain.length ? length : world->chain.length;
+	size_t left = world->chain.length - gone;
 	uint8_t bytes[CONTENT_MAX];
 
 	xy_chain_advance(&world->chain, length, world->pool);
 	fuzz_check(world->chain.length == left);
-	memmove(world->chained, world->chained + length, left);
+	memmove(world->chained, world->chained + gone, left);
 	fuzz_check(xy_chain_peek(&world->chain, bytes, left) == 0);
 	fuzz_check(memcmp(bytes, world->chained, left) == 0);
 	fuzz_check(xy_chain_peek(&world->chain, bytes, left + 1) == -ENODATA);

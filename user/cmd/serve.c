@@ -103,9 +103,8 @@ static const struct xy_option serve_options[] = {
 	{.name = "unix-mode",
 	 .kind = XY_OPTION_TEXT,
 	 .argument = "MODE",
-	 .help = "mode of the paths of UNIX sockets, like 0660: who may write there may connect; "
-		 "if "
-		 "not given: what the umask leaves",
+	 .help = "mode of the paths of UNIX sockets, like 0660: who may write there may "
+		 "connect; if not given: what the umask leaves",
 	 .offset = offsetof(struct serve, unix_mode),
 	 .check = mode_check},
 	{.name = "cgroup",

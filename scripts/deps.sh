@@ -29,6 +29,7 @@ build     uthash-dev       header  uthash.h
 build     libssl-dev       header  openssl/sha.h
 check     libcmocka-dev    header  cmocka.h
 check     python3          program python3
+check     jq               program jq
 check     spin             program spin
 lint      clang-format     program clang-format
 tidy      clang-tidy       program clang-tidy

@@ -109,3 +109,24 @@ const char *sandbox_cgroup(void)
 {
 	return directory[0] != '\0' ? directory : NULL;
 }
+
+#define MEMORY "/sys/fs/cgroup/memory"
+
+static char tight[128];
+
+/* A socket stays in the cgroup that it was made in, also when that directory has gone. */
+bool sandbox_tight_enter(const char *bytes)
+{
+	snprintf(tight, sizeof(tight), MEMORY "/xylem-test-%d", getpid());
+	if (mkdir(tight, 0755) == 0 &&
+	    sandbox_cgroup_put(tight, "memory.kmem.tcp.limit_in_bytes", bytes) &&
+	    sandbox_cgroup_put(tight, "cgroup.procs", "0"))
+		return true;
+	rmdir(tight);
+	return false;
+}
+
+bool sandbox_tight_leave(void)
+{
+	return sandbox_cgroup_put(MEMORY, "cgroup.procs", "0") && rmdir(tight) == 0;
+}

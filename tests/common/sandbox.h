@@ -15,5 +15,9 @@ const char *sandbox_enter(void);
 const char *sandbox_cgroup(void);
 /* Writes one of the files of a cgroup's directory; false: the kernel does not take it. */
 bool sandbox_cgroup_put(const char *where, const char *name, const char *text);
+/* What sockets hold that are made between these two is charged to a memory cgroup, which leaves TCP
+ * so many bytes. False: there is no such thing here (it takes cgroup v1's memory controller). */
+bool sandbox_tight_enter(const char *bytes);
+bool sandbox_tight_leave(void);
 
 #endif

@@ -13,7 +13,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/proxy.h"
@@ -236,27 +235,6 @@ static void test_acks_that_are_too_low_get_nobody_more_than_two_windows(void **s
 
 /* ---- for real -------------------------------------------------------------------------------- */
 
-/* A receiver whose sockets are charged to a memory cgroup with little room for TCP. NULL where
- * there is no such thing. */
-static struct raw *tight_open(const struct proxy *proxy, const char *limit)
-{
-	char directory[128];
-	struct raw *raw;
-
-	snprintf(directory, sizeof(directory), "/sys/fs/cgroup/memory/xylem-test-%d", getpid());
-	if (mkdir(directory, 0755) < 0 ||
-	    !sandbox_cgroup_put(directory, "memory.kmem.tcp.limit_in_bytes", limit) ||
-	    !sandbox_cgroup_put(directory, "cgroup.procs", "0")) {
-		rmdir(directory);
-		return NULL;
-	}
-	/* A socket stays in the cgroup that it was made in. */
-	raw = raw_open(proxy);
-	assert_true(sandbox_cgroup_put("/sys/fs/cgroup/memory", "cgroup.procs", "0"));
-	rmdir(directory);
-	return raw;
-}
-
 static void test_redirects_that_fail_for_want_of_memory_are_set_right(void **state)
 {
 	enum { FAILURES = 20 };
@@ -267,9 +245,10 @@ static void test_redirects_that_fail_for_want_of_memory_are_set_right(void **sta
 
 	if (off(state))
 		return;
-	pair = (struct pair){.subscriber = tight_open(*state, "300000")};
-	if (!pair.subscriber)
+	if (!sandbox_tight_enter("300000"))
 		skip(); /* no memory cgroup that counts TCP */
+	pair = (struct pair){.subscriber = raw_open(*state)};
+	assert_true(sandbox_tight_leave());
 	pair.publisher = raw_open(*state);
 	raw_subscribe_to(pair.subscriber, "right.memory");
 	pair.topic = raw_declare(pair.publisher, "right.memory");

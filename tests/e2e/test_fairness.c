@@ -158,6 +158,60 @@ static void test_a_turn_gives_so_many_shares_of_one_connection(void **state)
 		assert_int_equal(raw_expect_data(subscriber)->header.sequence, i);
 }
 
+static void declare_many(struct raw *raw, unsigned topics)
+{
+	unsigned asked = 0, answered = 0;
+	char subject[32];
+
+	while (answered < topics) {
+		while (asked < topics && asked - answered < 100) {
+			struct xy_frame declare = raw_header(raw, XY_DECLARE);
+
+			declare.correlation = ++asked;
+			snprintf(subject, sizeof(subject), "many.%u", asked);
+			raw_send_frame(raw, declare, subject, strlen(subject));
+		}
+		raw_expect(raw, XY_OK);
+		answered++;
+	}
+}
+
+/* SYNC looks at all targets of its sender: few bytes, much work. */
+static void test_a_turn_looks_at_so_many_targets_for_syncs(void **state)
+{
+	enum { TOPICS = 2000, SYNCS = 800, LOOKS_A_SHARE = 8 };
+	static uint8_t bytes[SYNCS * XY_HEADER_SIZE];
+	struct proxy *proxy = *state;
+	struct raw *flooder = raw_open(proxy), *neighbour = open_plain(proxy);
+	struct xy_frame sync = raw_header(flooder, XY_SYNC);
+	unsigned answers = 0, most = SHARES / (TOPICS / LOOKS_A_SHARE) + 1;
+	bool seen = false;
+	uint64_t own;
+
+	raw_subscribe_to(flooder, "calm");
+	own = raw_declare(neighbour, "calm");
+	declare_many(flooder, TOPICS);
+	for (size_t i = 0; i < SYNCS; i++) {
+		sync.correlation = ++flooder->syncs;
+		raw_put(bytes + i * XY_HEADER_SIZE, sync, NULL, 0);
+	}
+	loop_stop(proxy);
+	raw_send(flooder, bytes, sizeof(bytes));
+	raw_publish(neighbour, own, 1, "calm");
+	loop_go();
+	/* The turn before it, and the one that it shares. */
+	while (!seen) {
+		assert_int_equal(raw_read(flooder, TEST_TIMEOUT_MS), RAW_FRAME);
+		answers += flooder->frame.header.type == XY_SYNCED;
+		seen = flooder->frame.header.type == XY_DATA;
+	}
+	assert_true(answers <= 2 * most);
+	while (answers < SYNCS) {
+		assert_int_equal(raw_read(flooder, TEST_TIMEOUT_MS), RAW_FRAME);
+		answers += flooder->frame.header.type == XY_SYNCED;
+	}
+}
+
 int main(void)
 {
 	static const char *const arguments[] = {"--loops", "1", NULL};
@@ -166,6 +220,7 @@ int main(void)
 					  teardown),
 		cmocka_unit_test_teardown(test_a_turn_gives_so_many_shares_of_one_connection,
 					  teardown),
+		cmocka_unit_test_teardown(test_a_turn_looks_at_so_many_targets_for_syncs, teardown),
 	};
 
 	return proxy_run_both(tests, arguments);

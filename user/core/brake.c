@@ -25,6 +25,7 @@
 /* A lane client is asked to pause; one that does not is stopped like any other beyond this. */
 #define CROWD_LIMIT    (4 * XY_BUFFER_PAUSE)
 #define DIRECT_LIMIT   XY_BUFFER_PAUSE
+#define LOOKS_A_SHARE  8 /* looks at targets and receivers that cost a turn what one copy does */
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
@@ -240,24 +241,41 @@ static void sync_wait_topic(struct xy_connection *connection, const struct xy_ro
 			sync_wait_group(connection, route->group[g], ++*numbers);
 }
 
-/* The receivers that this publisher feeds and that have no room. Read section. */
+static uint32_t route_receivers(const struct xy_route *route)
+{
+	uint32_t count = route->plains;
+
+	for (uint32_t g = 0; g < route->groups; g++)
+		count += route->group[g]->members;
+	return count;
+}
+
+/* The receivers that this publisher feeds and that have no room. Read section. Takes its part of
+ * the turn, or SYNCs of one who has declared many subjects would keep everybody else waiting. */
 static void sync_waits(struct xy_connection *connection)
 {
 	size_t position = 0;
 	uint32_t numbers = 0; /* of groups, to tell their waits apart */
+	uint32_t looks = 0;
 	uint64_t id;
 	void *value;
 
 	while (xy_idmap_next(&connection->targets, &position, &id, &value)) {
 		struct xy_target *target = value;
 
+		looks++;
 		if (!target->asked && target->epoch != connection->epoch + 1)
 			continue;
-		if (target->kind == XY_FLOW_TOPIC)
-			sync_wait_topic(connection, xy_topic_route(target->topic), &numbers);
-		else if (!target->refusing && !is_ready(target->peer))
+		if (target->kind == XY_FLOW_TOPIC) {
+			const struct xy_route *route = xy_topic_route(target->topic);
+
+			looks += route_receivers(route);
+			sync_wait_topic(connection, route, &numbers);
+		} else if (!target->refusing && !is_ready(target->peer)) {
 			wait_add(connection, target->peer, 0, true);
+		}
 	}
+	connection->worker->deliveries.shares += looks / LOOKS_A_SHARE;
 }
 
 void xy_brake_sync(struct xy_connection *connection, const struct xy_frame *frame)

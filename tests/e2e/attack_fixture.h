@@ -227,6 +227,8 @@ static inline int neighbours_teardown(void **state)
 
 /* ---- attackers ------------------------------------------------------------------------------- */
 
+#define ATTACK_HELD_MS 1000 /* without room to send: it is not read any more */
+
 /* Sends copies of these bytes, whole frames, for as long as the socket takes them; at most `most`
  * bytes. Stops in the middle of a frame if it must. Returns the bytes taken. */
 static inline uint64_t attack_flood(struct raw *raw, const void *bytes, size_t size, uint64_t most)
@@ -239,7 +241,7 @@ static inline uint64_t attack_flood(struct raw *raw, const void *bytes, size_t s
 		ssize_t sent = send(raw->fd, (const uint8_t *)bytes + at, size - at, MSG_NOSIGNAL);
 
 		if (sent < 0) {
-			if (errno != EAGAIN || poll(&pollfd, 1, 300) == 0)
+			if (errno != EAGAIN || poll(&pollfd, 1, ATTACK_HELD_MS) == 0)
 				break;
 			continue;
 		}

@@ -84,13 +84,13 @@ static void test_who_reads_gets_its_own_messages_through_a_flood(void **state)
 {
 	enum { FRAMES = 600 };
 	struct raw *attacker = raw_open(*state);
-	static uint8_t bytes[FRAME_BYTES];
+	static uint8_t bytes[FRAME_BYTES], payload[FRAME_BYTES];
 	struct xy_frame data = raw_header(attacker, XY_DATA);
 	size_t size;
 
 	data.flags = XY_DIRECT;
 	data.target = xy_client_endpoint(neighbours.subscriber);
-	size = raw_put(bytes, data, bytes, FRAME_BYTES - XY_HEADER_SIZE);
+	size = raw_put(bytes, data, payload, FRAME_BYTES - XY_HEADER_SIZE);
 	for (int i = 0; i < FRAMES; i++) {
 		raw_send(attacker, bytes, size);
 		if (i % 100 == 0)

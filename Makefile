@@ -31,7 +31,7 @@ CFLAGS_ALL := -std=gnu17 $(OPT) -Wall -Wextra -Werror -fPIC -fno-semantic-interp
 	-D_GNU_SOURCE -DXY_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)/gen \
 	$(SANITIZE) $(CFLAGS)
 LDFLAGS_ALL := -pthread $(SANITIZE) $(LDFLAGS)
-LIBS := -lbpf -ljansson -lurcu-memb -lisal -lcrypto
+LIBS := -lbpf -ljansson -lurcu-memb -lisal -lcrypto -lseccomp
 LIBS_CLIENT := -ljansson -lisal
 
 LAYERS := base io proto kernel core edge client cmd

@@ -25,6 +25,7 @@ build     zlib1g-dev       header  zlib.h
 build     libjansson-dev   header  jansson.h
 build     liburcu-dev      header  urcu/urcu-memb.h
 build     libisal-dev      header  isa-l/crc.h
+build     libseccomp-dev   header  seccomp.h
 build     uthash-dev       header  uthash.h
 build     libssl-dev       header  openssl/sha.h
 check     libcmocka-dev    header  cmocka.h

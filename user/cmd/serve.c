@@ -13,6 +13,7 @@
 #include "cmd/access.h"
 #include "cmd/commands.h"
 #include "cmd/sources.h"
+#include "cmd/user.h"
 #include "core/acceptor.h"
 #include "edge/serve.h"
 
@@ -21,6 +22,7 @@ struct serve {
 	bool check_config;
 	const char *config, *cgroup, *kernel_path, *instance, *log_level, *admin;
 	const char *token_file, *anonymous, *unix_mode;
+	const char *user, *confine;
 	uint64_t loops, max_connections, stuck_after, lanes, flows, memory_budget;
 };
 
@@ -77,6 +79,13 @@ static int instance_check(const char *text, char why[XY_OPTION_WHY_SIZE])
 	snprintf(why, XY_OPTION_WHY_SIZE, "'%s' is not 1 to 64 letters, digits, '-', '_' and '.'",
 		 text);
 	return -EINVAL;
+}
+
+static int user_check(const char *text, char why[XY_OPTION_WHY_SIZE])
+{
+	uint32_t user, group;
+
+	return xy_user_find(text, &user, &group, why, XY_OPTION_WHY_SIZE);
 }
 
 static const struct xy_option serve_options[] = {
@@ -196,6 +205,20 @@ static const struct xy_option serve_options[] = {
 		 "given: the smaller of a quarter of tcp_mem and half of the cgroup's memory limit",
 	 .offset = offsetof(struct serve, memory_budget),
 	 .minimum = XY_BUDGET_MIN},
+	{.name = "user",
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "NAME|UID[:GROUP]",
+	 .help = "once everything is open, become this user, with no other group than this or its "
+		 "own; if not given: stay",
+	 .offset = offsetof(struct serve, user),
+	 .check = user_check},
+	{.name = "confine",
+	 .kind = XY_OPTION_CHOICE,
+	 .argument = "on|off",
+	 .help = "give up capabilities and system calls that are not needed after the start "
+		 "(docs/SECURITY.md); off for debuggers and the like",
+	 .fallback = "on",
+	 .offset = offsetof(struct serve, confine)},
 	{.name = "log-level",
 	 .kind = XY_OPTION_CHOICE,
 	 .argument = "error|warn|info|debug",
@@ -357,6 +380,8 @@ static struct xy_access *reread(void *context, char *why, size_t why_size)
 
 static void server_options_set(struct xy_server_options *options, const struct serve *serve)
 {
+	char why[XY_OPTION_WHY_SIZE]; /* has been looked at */
+
 	options->listen = serve->listen.item;
 	options->listens = serve->listen.count;
 	options->unix_mode = serve->unix_mode ? mode_of(serve->unix_mode) : 0;
@@ -372,6 +397,9 @@ static void server_options_set(struct xy_server_options *options, const struct s
 	options->stuck_after_ms = (unsigned)serve->stuck_after;
 	options->memory_budget = serve->memory_budget;
 	options->admin_path = serve->admin;
+	options->unconfined = !strcmp(serve->confine, "off");
+	options->other_user = serve->user && !xy_user_find(serve->user, &options->user,
+							   &options->group, why, sizeof(why));
 }
 
 static int serve_run(int argc, char **argv)
@@ -386,6 +414,11 @@ static int serve_run(int argc, char **argv)
 
 	if (!sources_take(argc, argv, &serve, &made, &complaints, &status))
 		goto out;
+	if (serve.user && !strcmp(serve.confine, "off")) {
+		status = xy_options_complain(&xy_command_serve,
+					     "option --user goes with --confine on only");
+		goto out;
+	}
 	if (serve.check_config) {
 		status = XY_CMD_USAGE;
 		if (listeners_check(&serve, made.access, &complaints))

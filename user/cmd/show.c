@@ -89,6 +89,20 @@ static void show_kernel_path(const json_t *path, uint64_t lanes, size_t flows)
 	}
 }
 
+static void show_confinement(const json_t *confinement)
+{
+	if (!is(confinement, "active")) {
+		printf("Confined      no: %s\n", text_of(confinement, "reason"));
+		return;
+	}
+	printf("Confined      user %" PRIu64 ", group %" PRIu64 ", %s, %s%s\n",
+	       number_of(confinement, "user"), number_of(confinement, "group"),
+	       json_array_size(json_object_get(confinement, "capabilities")) ? "CAP_BPF"
+									     : "no capabilities",
+	       is(confinement, "filter") ? "system calls filtered" : "no filter: ",
+	       text_of(confinement, "reason"));
+}
+
 /* Loops that did not come round in time; one that does not now cannot say what it owns. */
 static void show_stuck(const json_t *loops)
 {
@@ -130,6 +144,7 @@ static void show_proxy(const json_t *status, const json_t *before, double second
 		puts("State         shutting down");
 	show_kernel_path(json_object_get(status, "kernel_path"), now.lanes,
 			 json_array_size(json_object_get(status, "flows")));
+	show_confinement(json_object_get(status, "confinement"));
 	*list = 0;
 	json_array_foreach(json_object_get(status, "loops"), i, item)
 	{

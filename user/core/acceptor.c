@@ -233,6 +233,16 @@ void xy_acceptor_withdraw(struct xy_acceptor *acceptor)
 	}
 }
 
+void xy_acceptor_unlink(const struct xy_acceptor *acceptor)
+{
+	for (unsigned l = 0; l < acceptor->listeners; l++) {
+		const struct listener *listener = &acceptor->listener[l];
+
+		if (listener->is_unix && !listener->is_given)
+			unlink(listener->address + strlen("unix:"));
+	}
+}
+
 int xy_acceptor_listen(struct xy_acceptor *acceptor, char *why, size_t why_size)
 {
 	for (unsigned l = 0; l < acceptor->listeners; l++) {

@@ -22,6 +22,8 @@ int xy_acceptor_new(const char *const *listen, unsigned listens, unsigned unix_m
 int xy_acceptor_listen(struct xy_acceptor *acceptor, char *why, size_t why_size);
 void xy_acceptor_free(struct xy_acceptor *acceptor);     /* closes; UNIX paths are removed */
 void xy_acceptor_withdraw(struct xy_acceptor *acceptor); /* only that; before the process ends */
+/* The paths; also in a child that has closed all descriptors. */
+void xy_acceptor_unlink(const struct xy_acceptor *acceptor);
 /* The plain-TCP listeners, for the kernel; returns how many. */
 unsigned xy_acceptor_listeners(const struct xy_acceptor *acceptor, struct xy_listener *listener,
 			       unsigned maximum);

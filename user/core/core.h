@@ -83,6 +83,13 @@ struct xy_pulse {
 	_Atomic(uint64_t) longest_ms; /* of them, one that lasts included */
 };
 
+/* What the process gave up before it served anybody. */
+struct xy_confinement {
+	bool on, filter, bpf; /* at all; system calls are filtered; it has kept CAP_BPF */
+	uint32_t user, group;
+	const char *why; /* … not, or "" */
+};
+
 struct xy_core {
 	const char *instance;
 	struct xy_kernel *kernel; /* NULL: everything in user space … */
@@ -112,6 +119,7 @@ struct xy_core {
 
 	struct xy_budget budget;
 	struct xy_service service; /* main's thread */
+	struct xy_confinement confinement;
 	_Atomic(bool) draining;
 	_Atomic(bool) foreign_told; /* that another eBPF agent owns clients' sockets */
 	_Atomic(uint64_t) counter[XY_COUNTER_COUNT];

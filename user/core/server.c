@@ -369,7 +369,7 @@ enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_se
 	server->core.started_ms = xy_clock_ms();
 	server->drain = (struct xy_timer){.name = "drain", .expired = drain_look};
 	xy_json_watch_memory();
-	if (xy_rcu_start() || limits_set(&server->core, options))
+	if (limits_set(&server->core, options))
 		goto err_free;
 	if (xy_acceptor_new(options->listen, options->listens, options->unix_mode,
 			    &server->acceptor, why, sizeof(why))) {
@@ -445,6 +445,14 @@ void xy_server_withdraw(struct xy_server *server)
 	unlink(server->lock_path); /* see lock_take() */
 }
 
+void xy_server_unlink(const struct xy_server *server)
+{
+	if (server->core.kernel)
+		xy_kernel_unpin(server->core.kernel);
+	xy_acceptor_unlink(server->acceptor);
+	unlink(server->lock_path); /* see lock_take() */
+}
+
 struct xy_core *xy_server_core(struct xy_server *server)
 {
 	return &server->core;
@@ -458,8 +466,10 @@ struct xy_reload *xy_server_reload(struct xy_server *server)
 enum xy_exit xy_server_start(struct xy_server *server)
 {
 	struct xy_core *core = &server->core;
-	int error = signals_open(server);
+	int error = xy_rcu_start();
 
+	if (!error)
+		error = signals_open(server);
 	xy_budget_start(core, server->loop);
 	if (!error)
 		error = xy_router_start(core->router);

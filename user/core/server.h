@@ -9,6 +9,7 @@
 #ifndef XY_CORE_SERVER_H
 #define XY_CORE_SERVER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +47,10 @@ struct xy_server_options {
 	unsigned stuck_after_ms; /* 0 = 100: a loop that does not come round for so long is stuck */
 	uint64_t memory_budget;  /* bytes, at least XY_BUDGET_MIN; 0 = what the machine suggests */
 	const char *admin_path;  /* NULL = in the runtime directory; for the admin socket's owner */
+	/* For who confines the process, between new and start. */
+	bool unconfined;
+	bool other_user; /* user and group are given */
+	uint32_t user, group;
 };
 
 enum xy_exit {
@@ -59,7 +64,7 @@ enum xy_exit {
 struct xy_core;
 struct xy_server;
 
-/* Opens everything that can fail; nothing runs yet. */
+/* Opens everything that can fail; nothing runs yet, there is one thread. */
 enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_server **ret_server);
 void xy_server_free(struct xy_server *server); /* NULL is fine */
 struct xy_core *xy_server_core(struct xy_server *server);
@@ -72,5 +77,7 @@ void xy_server_stop(struct xy_server *server); /* joins all threads */
 /* Any thread, when they cannot be joined: takes back all that is outside of the process, which must
  * end then. */
 void xy_server_withdraw(struct xy_server *server);
+/* Removes what it has left in the file system, and no more; also in a child without descriptors. */
+void xy_server_unlink(const struct xy_server *server);
 
 #endif

@@ -185,6 +185,16 @@ static json_t *kernel_path(const struct xy_core *core)
 			 "sockets_left", (json_int_t)xy_kernel_sockets_left(kernel));
 }
 
+static json_t *confinement_of(const struct xy_confinement *confinement)
+{
+	if (!confinement->on)
+		return json_pack("{s:b, s:s?}", "active", 0, "reason", confinement->why);
+	return json_pack("{s:b, s:s, s:I, s:I, s:[s*], s:b}", "active", 1, "reason",
+			 confinement->why, "user", (json_int_t)confinement->user, "group",
+			 (json_int_t)confinement->group, "capabilities",
+			 confinement->bpf ? "CAP_BPF" : NULL, "filter", (int)confinement->filter);
+}
+
 static json_t *core_of(const struct xy_core *core)
 {
 	json_t *counters = json_object(), *listen = json_array();
@@ -194,13 +204,14 @@ static json_t *core_of(const struct xy_core *core)
 				    json_integer((json_int_t)atomic_load(&core->counter[c])));
 	for (unsigned l = 0; l < core->listens; l++)
 		json_array_append_new(listen, json_string(core->listen[l]));
-	return json_pack("{s:s, s:s, s:i, s:I, s:b, s:o, s:o, s:[], s:[], s:[], s:o, "
+	return json_pack("{s:s, s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:[], s:[], s:[], s:o, "
 			 "s:I, s:I}",
 			 "instance", core->instance, "version", XY_VERSION, "pid", (int)getpid(),
 			 "uptime_ms", (json_int_t)(xy_clock_ms() - core->started_ms), "draining",
 			 (int)atomic_load(&core->draining), "listen", listen, "kernel_path",
-			 kernel_path(core), "loops", "slow", "connections", "counters", counters,
-			 "pool_bytes", (json_int_t)xy_pool_total_bytes(), "access_generation",
+			 kernel_path(core), "confinement", confinement_of(&core->confinement),
+			 "loops", "slow", "connections", "counters", counters, "pool_bytes",
+			 (json_int_t)xy_pool_total_bytes(), "access_generation",
 			 (json_int_t)atomic_load(&core->access_generation));
 }
 

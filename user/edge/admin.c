@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/list.h"
@@ -25,6 +26,7 @@
 
 struct xy_admin {
 	struct xy_core *core;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct xy_loop *loop;
 	pthread_t thread;
 	struct xy_watch listener;
@@ -329,6 +331,7 @@ int xy_admin_new(const char *path, struct xy_admin **ret_admin, char *why, size_
 	error = xy_net_listen(&address, 16, &admin->listener.fd);
 	if (error)
 		goto err_free;
+	snprintf(admin->path, sizeof(admin->path), "%s", path);
 	if (chmod(path, 0600)) {
 		error = -errno;
 		goto err_free;
@@ -346,6 +349,16 @@ err_why:
 void xy_admin_withdraw(struct xy_admin *admin)
 {
 	xy_net_unlisten(admin->listener.fd);
+}
+
+void xy_admin_unlink(const struct xy_admin *admin)
+{
+	unlink(admin->path);
+}
+
+int xy_admin_give(const struct xy_admin *admin, uid_t user, gid_t group)
+{
+	return lchown(admin->path, user, group) ? -errno : 0;
 }
 
 void xy_admin_free(struct xy_admin *admin)

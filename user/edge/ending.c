@@ -23,6 +23,7 @@ struct watched {
 struct xy_ending {
 	struct xy_server *server;
 	struct xy_admin *admin;
+	struct xy_sweeper *sweeper;
 	struct watched watched[XY_WORKERS_MAX + 2];
 	unsigned count;
 	pthread_t thread;
@@ -48,6 +49,7 @@ static _Noreturn void end_by_force(struct xy_ending *ending, struct xy_loop *stu
 
 	xy_log(XY_LOG_ERROR, "stop-forced", "loop=%s running=%s", xy_loop_name(stuck),
 	       xy_log_quoted(running ? running : "epoll_wait"));
+	xy_sweeper_sweep(ending->sweeper);
 	xy_admin_withdraw(ending->admin);
 	xy_server_withdraw(ending->server);
 	xy_log_flush(true);
@@ -89,7 +91,8 @@ static void watch(struct xy_ending *ending, struct xy_loop *loop)
 		(struct watched){.loop = loop, .moved_ms = xy_clock_ms()};
 }
 
-struct xy_ending *xy_ending_begin(struct xy_server *server, struct xy_admin *admin)
+struct xy_ending *xy_ending_begin(struct xy_server *server, struct xy_admin *admin,
+				  struct xy_sweeper *sweeper)
 {
 	const struct xy_core *core = xy_server_core(server);
 	struct xy_ending *ending = calloc(1, sizeof(*ending));
@@ -98,6 +101,7 @@ struct xy_ending *xy_ending_begin(struct xy_server *server, struct xy_admin *adm
 		return NULL;
 	ending->server = server;
 	ending->admin = admin;
+	ending->sweeper = sweeper;
 	pthread_mutex_init(&ending->lock, NULL);
 	pthread_cond_init(&ending->wake, NULL);
 	for (unsigned w = 0; w < core->workers; w++)

@@ -9,13 +9,15 @@
 
 #include "core/server.h"
 #include "edge/admin.h"
+#include "edge/sweeper.h"
 
 #define XY_STUCK_END_MS 5000
 
 struct xy_ending;
 
 /* Watches from here on, in a thread of its own. NULL: there is no memory, or no thread, for it. */
-struct xy_ending *xy_ending_begin(struct xy_server *server, struct xy_admin *admin);
+struct xy_ending *xy_ending_begin(struct xy_server *server, struct xy_admin *admin,
+				  struct xy_sweeper *sweeper);
 void xy_ending_over(struct xy_ending *ending); /* all threads are joined; NULL is fine */
 
 #endif

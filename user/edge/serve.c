@@ -8,6 +8,7 @@
 #include "base/runtime.h"
 #include "core/core.h"
 #include "edge/admin.h"
+#include "edge/confine.h"
 #include "edge/ending.h"
 #include "kernel/kernel.h"
 
@@ -48,12 +49,16 @@ enum xy_exit xy_serve(const struct xy_server_options *options)
 {
 	struct xy_server *server;
 	struct xy_admin *admin = NULL;
+	struct xy_sweeper sweeper = {0};
 	struct xy_ending *ending;
 	enum xy_exit status = xy_server_new(options, &server);
 
 	if (status)
 		return status;
 	status = admin_open(xy_server_core(server), options->admin_path, &admin);
+	if (status)
+		goto out;
+	status = xy_confine(server, admin, options, &sweeper);
 	if (status)
 		goto out;
 	status = xy_server_start(server);
@@ -67,11 +72,12 @@ enum xy_exit xy_serve(const struct xy_server_options *options)
 	}
 	manager_tell(xy_server_core(server));
 	status = xy_server_wait(server);
-	ending = xy_ending_begin(server, admin);
+	ending = xy_ending_begin(server, admin, &sweeper);
 	xy_admin_stop(admin);
 	xy_server_stop(server);
 	xy_ending_over(ending);
 out:
+	xy_sweeper_sweep(&sweeper); /* while the instance is still ours: see lock_take() */
 	xy_admin_free(admin);
 	xy_server_free(server);
 	xy_log_flush(true);

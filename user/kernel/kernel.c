@@ -259,6 +259,19 @@ void xy_kernel_close(struct xy_kernel *kernel)
 	free(kernel);
 }
 
+void xy_kernel_unpin(struct xy_kernel *kernel)
+{
+	xy_pins_remove(&kernel->pins);
+}
+
+int xy_kernel_usable(const struct xy_kernel *kernel)
+{
+	const uint64_t nobody = 0;
+	int error = bpf_map_delete_elem(kernel->claims_fd, &nobody);
+
+	return error == -ENOENT ? 0 : error;
+}
+
 const char *xy_kernel_cgroup(const struct xy_kernel *kernel)
 {
 	return kernel->cgroup;

@@ -61,6 +61,9 @@ int xy_kernel_open(const struct xy_kernel_options *options, struct xy_kernel **r
 		   char *why, size_t why_size);
 /* Detaches, unpins, and has everything pass: what must be done before the process ends. */
 void xy_kernel_withdraw(struct xy_kernel *kernel);
+void xy_kernel_unpin(struct xy_kernel *kernel); /* only the pins; also in a child */
+/* Whether this thread may still change the maps, with the capabilities of now: 0, or -EPERM. */
+int xy_kernel_usable(const struct xy_kernel *kernel);
 /* As above, and frees; NULL is fine. */
 void xy_kernel_close(struct xy_kernel *kernel);
 

@@ -143,7 +143,9 @@ $(BUILD)/tests/e2e/test_lines: | $(BUILD)/examples/lines
 $(BUILD)/tests/e2e/test_memory: | $(BUILD)/tests/faults.so
 # ... and a kernel that lacks something.
 $(BUILD)/tests/e2e/test_doctor: | $(BUILD)/tests/kernel.so
-$(BUILD)/tests/%.so: tests/preload/%.c tests/common/faults.h $(FLAGS)
+# ... and a loop that is not itself.
+$(BUILD)/tests/e2e/test_confine: | $(BUILD)/tests/captive.so
+$(BUILD)/tests/%.so: tests/preload/%.c tests/common/faults.h tests/common/captive.h $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -O2 -g -Wall -Wextra -Werror -fPIC -fno-builtin -D_GNU_SOURCE -Iinclude -Itests \
 		-shared -o $@ $<

@@ -265,7 +265,7 @@ static void test_users_that_cannot_be_had_are_refused(void **state)
 	SAYS("--user", "no user '4294967295'");
 	SERVE("--listen", ANY_PORT, "--user", "root", "--confine", "off");
 	ended(USAGE);
-	SAYS("--user goes with --confine on only");
+	SAYS("--user: it goes with --confine on only");
 	run(as_nobody,
 	    STRINGS("serve", "--listen", ANY_PORT, "--kernel-path", "off", "--user", "root"));
 	ended(USAGE);
@@ -280,6 +280,37 @@ static void test_names_stand_for_users_and_their_groups(void **state)
 	await(running, "event=started");
 	SAYS("user=65534 group=0 ");
 	works(running);
+}
+
+/* ---- reload ---------------------------------------------------------------------------------- */
+
+static void reload_tried(unsigned mode, const char *said)
+{
+	const char *tokens = file_with("tokens", "a-token-of-some-length\n", 1);
+	const char *const arguments[] = {"--user", OTHER, "--token-file", tokens, "--anonymous",
+					 "local",  NULL};
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	struct proxy *proxy;
+
+	assert_int_equal(chown(tokens, 0, 4712), 0);
+	assert_int_equal(chmod(tokens, mode), 0);
+	proxy = proxy_start(KERNEL_PATH_OFF, arguments);
+	/* Known before it is needed. */
+	assert_int_equal(proxy_logged(proxy, "event=reload-impossible"), mode == 0600);
+	proxy_signal(proxy, SIGHUP);
+	while (proxy_logged(proxy, said) == 0) {
+		assert_true(test_now_ms() < deadline);
+		poll(NULL, 0, 2);
+	}
+	traffic(proxy);
+	proxy_stop(proxy);
+}
+
+static void test_files_are_read_again_by_the_other_user(void **state)
+{
+	(void)state;
+	reload_tried(0640, "event=reloaded");
+	reload_tried(0600, "event=reload-failed");
 }
 
 /* ---- a loop that is not itself --------------------------------------------------------------- */
@@ -364,6 +395,29 @@ static void test_a_loop_that_is_not_itself_gets_nowhere(void **state)
 	all_are_refused(KERNEL_PATH_ON);
 }
 
+/* What is read again may be read by a loop, too; what its user may not read, it may not. */
+static void test_who_reads_files_again_can_read_those_of_its_user_only(void **state)
+{
+	const char *const arguments[] = {"--loops",
+					 "1",
+					 "--user",
+					 OTHER,
+					 "--token-file",
+					 file_with("tokens", "a-token-of-some-length\n", 1),
+					 "--anonymous",
+					 "local",
+					 NULL};
+	struct captive captive;
+
+	(void)state;
+	if (!XY_FILTER_BUILT)
+		return;
+	captive = captive_run(KERNEL_PATH_OFF, arguments);
+	for (int a = 0; a < CAPTIVE_COUNT; a++)
+		if (captive.error[a] != (a == CAPTIVE_OPEN ? EACCES : EPERM))
+			fail_msg("%s: error %d", attempt_names[a], captive.error[a]);
+}
+
 /* So it is the confinement that refuses them, and nothing else. */
 static void test_unconfined_it_would(void **state)
 {
@@ -402,9 +456,16 @@ int main(void)
 		TEST(test_others_of_its_user_cannot_look_into_it),
 		TEST(test_users_that_cannot_be_had_are_refused),
 		TEST(test_names_stand_for_users_and_their_groups),
+		TEST(test_files_are_read_again_by_the_other_user),
 		TEST(test_a_loop_that_is_not_itself_gets_nowhere),
+		TEST(test_who_reads_files_again_can_read_those_of_its_user_only),
 		TEST(test_unconfined_it_would),
 	};
 
-	return proxy_run_both(confined, NULL) + cmocka_run_group_tests(others, NULL, NULL);
+	int failed;
+
+	directory_make();
+	failed = proxy_run_both(confined, NULL) + cmocka_run_group_tests(others, NULL, NULL);
+	directory_remove();
+	return failed;
 }

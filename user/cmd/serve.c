@@ -81,13 +81,6 @@ static int instance_check(const char *text, char why[XY_OPTION_WHY_SIZE])
 	return -EINVAL;
 }
 
-static int user_check(const char *text, char why[XY_OPTION_WHY_SIZE])
-{
-	uint32_t user, group;
-
-	return xy_user_find(text, &user, &group, why, XY_OPTION_WHY_SIZE);
-}
-
 static const struct xy_option serve_options[] = {
 	{.name = "config",
 	 .kind = XY_OPTION_TEXT,
@@ -210,8 +203,7 @@ static const struct xy_option serve_options[] = {
 	 .argument = "NAME|UID[:GROUP]",
 	 .help = "once everything is open, become this user, with no other group than this or its "
 		 "own; if not given: stay",
-	 .offset = offsetof(struct serve, user),
-	 .check = user_check},
+	 .offset = offsetof(struct serve, user)},
 	{.name = "confine",
 	 .kind = XY_OPTION_CHOICE,
 	 .argument = "on|off",
@@ -380,8 +372,6 @@ static struct xy_access *reread(void *context, char *why, size_t why_size)
 
 static void server_options_set(struct xy_server_options *options, const struct serve *serve)
 {
-	char why[XY_OPTION_WHY_SIZE]; /* has been looked at */
-
 	options->listen = serve->listen.item;
 	options->listens = serve->listen.count;
 	options->unix_mode = serve->unix_mode ? mode_of(serve->unix_mode) : 0;
@@ -398,8 +388,21 @@ static void server_options_set(struct xy_server_options *options, const struct s
 	options->memory_budget = serve->memory_budget;
 	options->admin_path = serve->admin;
 	options->unconfined = !strcmp(serve->confine, "off");
-	options->other_user = serve->user && !xy_user_find(serve->user, &options->user,
-							   &options->group, why, sizeof(why));
+}
+
+/* Only at the start: a proxy that reads its options again cannot ask who users are any more. */
+static bool user_take(const struct serve *serve, struct xy_server_options *options, int *ret_status)
+{
+	char why[XY_OPTION_WHY_SIZE] = "it goes with --confine on only";
+
+	if (!serve->user)
+		return true;
+	options->other_user =
+		strcmp(serve->confine, "off") &&
+		xy_user_find(serve->user, &options->user, &options->group, why, sizeof(why)) == 0;
+	if (!options->other_user)
+		*ret_status = xy_options_complain(&xy_command_serve, "option --user: %s", why);
+	return options->other_user;
 }
 
 static int serve_run(int argc, char **argv)
@@ -414,11 +417,8 @@ static int serve_run(int argc, char **argv)
 
 	if (!sources_take(argc, argv, &serve, &made, &complaints, &status))
 		goto out;
-	if (serve.user && !strcmp(serve.confine, "off")) {
-		status = xy_options_complain(&xy_command_serve,
-					     "option --user goes with --confine on only");
+	if (!user_take(&serve, &options, &status))
 		goto out;
-	}
 	if (serve.check_config) {
 		status = XY_CMD_USAGE;
 		if (listeners_check(&serve, made.access, &complaints))

@@ -238,7 +238,7 @@ void xy_acceptor_unlink(const struct xy_acceptor *acceptor)
 	for (unsigned l = 0; l < acceptor->listeners; l++) {
 		const struct listener *listener = &acceptor->listener[l];
 
-		if (listener->is_unix && !listener->is_given)
+		if (listener->reach == XY_REACH_UNIX && !listener->is_given)
 			unlink(listener->address + strlen("unix:"));
 	}
 }

@@ -7,10 +7,12 @@
 
 #include "base/log.h"
 #include "core/core.h"
+#include "core/reload.h"
 #include "edge/admin.h"
 #include "edge/filter.h"
 #include "edge/privileges.h"
 #include "kernel/kernel.h"
+#include "proto/access.h"
 
 struct places {
 	struct xy_server *server;
@@ -55,6 +57,23 @@ static void tell(const struct xy_confinement *confinement)
 	       confinement->user ? "" : " hint=\"--user NAME gives it a user of its own\"");
 }
 
+/* Files that could be read at the start and cannot be now are better known now than at a reload. */
+static void reread_try(const struct xy_server_options *options)
+{
+	struct xy_access *access;
+	char why[XY_RELOAD_WHY_SIZE], quoted[XY_RELOAD_WHY_SIZE];
+
+	if (!options->reread)
+		return;
+	access = options->reread(options->reread_context, why, sizeof(why));
+	if (!access)
+		xy_log(XY_LOG_WARN, "reload-impossible",
+		       "why=%s remedy=\"let the group of --user read its files (chgrp, chmod "
+		       "640)\"",
+		       xy_log_quote(quoted, sizeof(quoted), why));
+	xy_access_free(access);
+}
+
 enum xy_exit xy_confine(struct xy_server *server, struct xy_admin *admin,
 			const struct xy_server_options *options, struct xy_sweeper *ret_sweeper)
 {
@@ -83,12 +102,13 @@ enum xy_exit xy_confine(struct xy_server *server, struct xy_admin *admin,
 		return failed("--confine", "start with CAP_BPF, or --confine off", error);
 	confinement->user = geteuid();
 	confinement->group = getegid();
-	error = XY_FILTER_BUILT ? xy_filter_load() : 0;
+	error = XY_FILTER_BUILT ? xy_filter_load(options->reread != NULL) : 0;
 	if (error)
 		return failed("--confine", "allow seccomp(2), or --confine off", error);
 	confinement->on = true;
 	confinement->filter = XY_FILTER_BUILT;
 	confinement->why = XY_FILTER_BUILT ? "" : "this build has a sanitizer";
+	reread_try(options);
 	tell(confinement);
 	return XY_EXIT_OK;
 }

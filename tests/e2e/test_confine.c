@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/captive.h"
@@ -226,6 +227,33 @@ static void test_a_killed_proxy_takes_its_sweeper_along_and_starts_again(void **
 	proxy_restart(proxy);
 	traffic(proxy);
 	proxy_stop(proxy);
+}
+
+/* That is how tests and supervisors make sure of it. */
+static void test_it_still_ends_with_its_parent(void **state)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	pid_t parent, proxy;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	parent = fork();
+	assert_true(parent >= 0);
+	if (parent == 0) {
+		struct running running = LISTENING("--kernel-path", "off", "--user", OTHER);
+
+		await(running, "event=started");
+		_exit(write(ends[1], &running.pid, sizeof(running.pid)) < 0);
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], &proxy, sizeof(proxy)), sizeof(proxy));
+	assert_int_equal(waitpid(parent, NULL, 0), parent);
+	while (lives(proxy)) {
+		assert_true(test_now_ms() < deadline);
+		poll(NULL, 0, 2);
+	}
+	close(ends[0]);
 }
 
 static void as_nobody(void)
@@ -453,6 +481,7 @@ int main(void)
 	const struct CMUnitTest others[] = {
 		TEST(test_it_becomes_another_user_and_leaves_nothing_behind),
 		TEST(test_a_killed_proxy_takes_its_sweeper_along_and_starts_again),
+		TEST(test_it_still_ends_with_its_parent),
 		TEST(test_others_of_its_user_cannot_look_into_it),
 		TEST(test_users_that_cannot_be_had_are_refused),
 		TEST(test_names_stand_for_users_and_their_groups),

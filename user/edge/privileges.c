@@ -17,8 +17,12 @@
 
 int xy_privileges_user(uid_t user, gid_t group)
 {
-	if (setgroups(0, NULL) || setresgid(group, group, group) ||
-	    prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) || setresuid(user, user, user))
+	int death = 0;
+
+	/* Who wanted to know it dead with its parent still does; the kernel forgets that. */
+	if (prctl(PR_GET_PDEATHSIG, &death, 0, 0, 0) || setgroups(0, NULL) ||
+	    setresgid(group, group, group) || prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) ||
+	    setresuid(user, user, user) || prctl(PR_SET_PDEATHSIG, death, 0, 0, 0))
 		return -errno;
 	return 0;
 }

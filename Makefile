@@ -130,7 +130,11 @@ $(BUILD)/obj/tests/%.o: tests/%.c $(FLAGS) | $(BUILD)/.packages-check
 $(TESTS:$(BUILD)/tests/%=$(BUILD)/obj/tests/%.o) $(TEST_COMMON): | $(SKEL)
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_COMMON) $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $< $(TEST_COMMON) $(ARCHIVES) $(LIBS) -lcmocka
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
+
+# Of the commands' layer, which is no archive that others may link.
+$(BUILD)/tests/unit/test_histogram: $(BUILD)/obj/cmd/histogram.o
+$(BUILD)/tests/unit/test_bench_stamp: $(BUILD)/obj/cmd/bench_stamp.o
 
 # This one has no memory when it says so.
 $(BUILD)/tests/unit/test_pool_memory: private LDFLAGS_ALL += -Wl,--wrap=mmap
@@ -145,13 +149,15 @@ $(BUILD)/tests/e2e/test_memory: | $(BUILD)/tests/faults.so
 $(BUILD)/tests/e2e/test_doctor: | $(BUILD)/tests/kernel.so
 # ... and a loop that is not itself.
 $(BUILD)/tests/e2e/test_confine: | $(BUILD)/tests/captive.so
+# ... and a sender that harms its messages.
+$(BUILD)/tests/e2e/test_bench: | $(BUILD)/tests/harm.so
 $(BUILD)/tests/%.so: tests/preload/%.c tests/common/faults.h tests/common/captive.h $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -O2 -g -Wall -Wextra -Werror -fPIC -fno-builtin -D_GNU_SOURCE -Iinclude -Itests \
 		-shared -o $@ $<
 
-# A fuzzer without a fuzzing library gives itself its corpus; objects of the commands' layer, which
-# is no archive that others may link, are for the fuzzers of what users type.
+# A fuzzer without a fuzzing library gives itself its corpus; objects of the commands' layer are for
+# the fuzzers of what users type.
 FUZZ_OBJ = $(patsubst tests/%.c,$(BUILD)/obj/tests/%.o,$(sort $(wildcard tests/fuzz/test_*.c)))
 FUZZ_CMD = $(BUILD)/obj/cmd/options.o
 $(call tests_of,fuzz): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_CMD) $(ARCHIVES)

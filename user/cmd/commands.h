@@ -15,5 +15,6 @@ extern const struct xy_command xy_command_reply;
 extern const struct xy_command xy_command_status;
 extern const struct xy_command xy_command_doctor;
 extern const struct xy_command xy_command_reload;
+extern const struct xy_command xy_command_bench;
 
 #endif

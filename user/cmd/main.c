@@ -8,8 +8,9 @@
 #include "cmd/commands.h"
 
 static const struct xy_command *const commands[] = {
-	&xy_command_serve, &xy_command_pub,    &xy_command_sub,    &xy_command_request,
-	&xy_command_reply, &xy_command_status, &xy_command_doctor, &xy_command_reload,
+	&xy_command_serve,   &xy_command_pub,    &xy_command_sub,
+	&xy_command_request, &xy_command_reply,  &xy_command_status,
+	&xy_command_doctor,  &xy_command_reload, &xy_command_bench,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

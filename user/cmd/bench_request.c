@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "cmd/bench.h"
+
+#define REPLY_MS          10000
+#define LOOK_MS           20
+/* Requests under way, of one requester with a rate; their replies fit into what the library keeps.
+ */
+#define OUTSTANDING_MAX   256u
+#define OUTSTANDING_BYTES (8u << 20)
+
+static void reply_take(struct xy_bench_job *job, uint64_t index, uint64_t begin_ns,
+		       const struct xy_message *reply)
+{
+	const struct xy_bench_run *run = job->run;
+	uint64_t now = xy_clock_ns(), done;
+
+	if (!xy_bench_intact(reply->data, reply->length, run->size, job->self->index, index,
+			     run->bench->whole ? job->message : NULL))
+		job->self->corrupt++;
+	xy_bench_record(job, begin_ns, now);
+	done = atomic_load_explicit(&job->self->done, memory_order_relaxed) + 1;
+	if (done == run->bench->count)
+		job->self->finished_ns = now;
+	atomic_store_explicit(&job->self->done, done, memory_order_release);
+}
+
+static void begin(struct xy_bench_job *job, uint64_t index)
+{
+	xy_bench_stamp(job->message, job->run->size, job->self->index, index);
+	atomic_store_explicit(&job->self->begun, index + 1, memory_order_relaxed);
+}
+
+/* ---- one after the other --------------------------------------------------------------------- */
+
+static int request_each(struct xy_bench_job *job)
+{
+	const struct xy_bench_run *run = job->run;
+	struct xy_message reply;
+
+	for (uint64_t index = 0; xy_bench_goes_on(job, index); index++) {
+		uint64_t begin_ns = xy_clock_ns();
+		int r;
+
+		begin(job, index);
+		r = xy_client_request(job->connect.client, job->topic, job->message, run->size,
+				      REPLY_MS, &reply);
+		/* Without a reply: the conductor sees that it was begun and not done. */
+		if (!r)
+			reply_take(job, index, begin_ns, &reply);
+		else if (r != -ETIMEDOUT && r != -ENOENT && r != -EINTR)
+			return xy_connect_complain(&job->connect, "no reply", r);
+	}
+	return XY_CMD_OK;
+}
+
+/* ---- when each is due, whatever became of those before --------------------------------------- */
+
+struct outstanding {
+	struct flight *flight;
+	struct outstanding *next; /* free ones */
+	uint64_t index, due_ns;
+};
+
+struct flight {
+	struct xy_bench_job *job;
+	struct outstanding *free;
+	unsigned count, most;
+	struct outstanding all[OUTSTANDING_MAX];
+};
+
+static void on_reply(struct xy_client *client, const struct xy_message *message, void *context)
+{
+	struct outstanding *request = context;
+	struct flight *flight = request->flight;
+
+	(void)client;
+	/* Without: the conductor sees that it was begun and not done. */
+	if (message)
+		reply_take(flight->job, request->index, request->due_ns, message);
+	request->next = flight->free;
+	flight->free = request;
+	flight->count--;
+}
+
+/* Takes replies until no more than so many are outstanding, or the phase is `end`. A status. */
+static int flight_wait(struct flight *flight, unsigned most, enum xy_bench_phase end)
+{
+	struct xy_bench_job *job = flight->job;
+	struct pollfd polled = {.fd = xy_client_fd(job->connect.client), .events = POLLIN};
+
+	for (;;) {
+		int r = xy_client_process(job->connect.client);
+
+		if (r)
+			return xy_connect_complain(&job->connect, "connection", r);
+		if (flight->count <= most || xy_bench_phase(job->run) >= end)
+			return XY_CMD_OK;
+		poll(&polled, 1, LOOK_MS);
+	}
+}
+
+static int flight_send(struct flight *flight, uint64_t index, uint64_t due_ns)
+{
+	struct xy_bench_job *job = flight->job;
+	struct outstanding *request = flight->free;
+	int r;
+
+	begin(job, index);
+	request->index = index;
+	request->due_ns = due_ns;
+	flight->free = request->next;
+	flight->count++;
+	r = xy_client_request_async(job->connect.client, job->topic, job->message, job->run->size,
+				    REPLY_MS, on_reply, request);
+	if (r)
+		flight->count--; /* its handler will not be called */
+	else
+		r = xy_client_process(job->connect.client);
+	if (r && r != -EINTR)
+		return xy_connect_complain(&job->connect, "no reply", r);
+	return XY_CMD_OK;
+}
+
+static int request_planned(struct xy_bench_job *job)
+{
+	struct flight flight = {.job = job};
+	uint64_t index = 0;
+	int status = XY_CMD_OK;
+
+	flight.most = xy_min(OUTSTANDING_MAX, 1 + OUTSTANDING_BYTES / (job->run->size + 1));
+	for (unsigned i = 0; i < flight.most; i++) {
+		flight.all[i] = (struct outstanding){.flight = &flight, .next = flight.free};
+		flight.free = &flight.all[i];
+	}
+	while (!status && xy_bench_goes_on(job, index)) {
+		uint64_t due_ns = xy_bench_due_ns(job, index);
+
+		status = xy_bench_wait(job, due_ns);
+		if (!status)
+			status = flight_wait(&flight, flight.most - 1, XY_BENCH_END);
+		if (status || xy_bench_phase(job->run) != XY_BENCH_RUN)
+			break;
+		if (due_ns >= job->run->from_ns)
+			xy_histogram_add(&job->self->late, xy_clock_ns() - due_ns, 1);
+		status = flight_send(&flight, index++, due_ns);
+	}
+	xy_bench_count_unsent(job, index);
+	if (!status)
+		status = flight_wait(&flight, 0, XY_BENCH_BYE);
+	return status;
+}
+
+int xy_bench_requester(struct xy_bench_job *job)
+{
+	return job->run->bench->rate > 0 ? request_planned(job) : request_each(job);
+}
+
+/* ---- replier --------------------------------------------------------------------------------- */
+
+int xy_bench_replier(struct xy_bench_job *job)
+{
+	struct xy_message request;
+
+	while (xy_bench_phase(job->run) != XY_BENCH_BYE) {
+		int r = xy_client_next(job->connect.client, -1, &request);
+
+		if (!r)
+			r = xy_client_reply(job->connect.client, &request, request.data,
+					    request.length);
+		if (r == -EINVAL)
+			job->self->foreign++;
+		else if (r && r != -EINTR)
+			return xy_connect_complain(&job->connect, "connection", r);
+	}
+	return XY_CMD_OK;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "cmd/bench.h"
+
+/* A sleep ends late by about so much on an idle machine: what is left is waited for awake. */
+#define AWAKE_NS     (100 * 1000ull)
+/* Longest sleep between two looks at the phase. */
+#define LOOK_NS      (20 * XY_NS_PER_MS)
+/* Of a subscriber on a machine that has no time for it. */
+#define STALL_MS     5000
+#define UNSENT_STEPS 1000000
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+uint64_t xy_bench_due_ns(const struct xy_bench_job *job, uint64_t index)
+{
+	const struct xy_bench_run *run = job->run;
+	double place = (double)index * run->producers + job->self->index;
+
+	if (run->bench->rate <= 0)
+		return run->start_ns;
+	/* Producers take turns. */
+	return run->start_ns + (uint64_t)(place / run->bench->rate * XY_NS_PER_S);
+}
+
+int xy_bench_wait(struct xy_bench_job *job, uint64_t due_ns)
+{
+	struct pollfd polled = {.fd = xy_client_fd(job->connect.client), .events = POLLIN};
+	uint64_t now;
+
+	while ((now = xy_clock_ns()) < due_ns && xy_bench_phase(job->run) == XY_BENCH_RUN) {
+		int r = xy_client_process(job->connect.client);
+
+		if (r)
+			return xy_connect_complain(&job->connect, "connection", r);
+		if (due_ns - now > AWAKE_NS) {
+			uint64_t rest_ns = xy_min(due_ns - now - AWAKE_NS, LOOK_NS);
+
+			ppoll(&polled, 1, &(struct timespec){.tv_nsec = (long)rest_ns}, NULL);
+		} else {
+			/* Whoever shares this CPU may be the one that is to receive. */
+			sched_yield();
+		}
+	}
+	return XY_CMD_OK;
+}
+
+bool xy_bench_goes_on(const struct xy_bench_job *job, uint64_t index)
+{
+	const struct xy_bench_run *run = job->run;
+
+	if (xy_bench_phase(run) != XY_BENCH_RUN)
+		return false;
+	if (run->bench->count)
+		return index < run->bench->count;
+	return xy_bench_due_ns(job, index) < run->until_ns;
+}
+
+void xy_bench_record(struct xy_bench_job *job, uint64_t begin_ns, uint64_t end_ns)
+{
+	if (begin_ns >= job->run->from_ns && begin_ns < job->run->until_ns)
+		xy_histogram_add(&job->self->latency, end_ns - begin_ns, 1);
+}
+
+void xy_bench_count_unsent(struct xy_bench_job *job, uint64_t next)
+{
+	const struct xy_bench_run *run = job->run;
+	uint64_t now = xy_clock_ns(), until_ns = xy_min(run->until_ns, now), rest, step;
+
+	if (run->bench->rate <= 0 || run->bench->count || xy_bench_due_ns(job, next) >= until_ns)
+		return;
+	rest = 1 + (uint64_t)((double)(until_ns - xy_bench_due_ns(job, next)) / XY_NS_PER_S *
+			      run->bench->rate / run->producers);
+	/* One by one; of more than that, groups are as late as their first. */
+	step = 1 + rest / UNSENT_STEPS;
+	for (; rest > 0; next += step) {
+		uint64_t due_ns = xy_bench_due_ns(job, next), times = xy_min(rest, step);
+
+		rest -= times;
+		job->self->unsent += times;
+		if (due_ns >= run->from_ns && due_ns < now)
+			xy_histogram_add(&job->self->latency, now - due_ns,
+					 times * xy_bench_fan_out(run));
+	}
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+/* Ends waits inside the library: somebody looks at the phase then. */
+static void kicked(int number)
+{
+	(void)number;
+}
+
+/* The conductor decides when to stop. */
+static void worker_signals(void)
+{
+	struct sigaction action = {.sa_handler = kicked}; /* no SA_RESTART */
+
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGTERM, &action, NULL);
+	signal(SIGINT, SIG_IGN);
+}
+
+static void worker_pin(const struct xy_bench_run *run, const struct xy_bench_worker *self)
+{
+	const struct xy_bench *bench = run->bench;
+	unsigned turn = (self->producer ? 0 : run->producers) + self->index;
+	cpu_set_t set;
+
+	if (!bench->cpus)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET(bench->cpu[turn % bench->cpus], &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Its own with --pairs, else everybody's. */
+static void subject_of(const struct xy_bench_job *job, char *subject, size_t size)
+{
+	const struct xy_bench_run *run = job->run;
+
+	if (run->bench->pairs)
+		snprintf(subject, size, "%s.%u", run->subject, job->self->index);
+	else
+		snprintf(subject, size, "%s", run->subject);
+}
+
+static int worker_prepare(struct xy_bench_job *job)
+{
+	const struct xy_bench_run *run = job->run;
+	struct xy_subscribe_options options = {.size = sizeof(options), .stall_ms = STALL_MS};
+	char subject[XY_BENCH_SUBJECT_SIZE + 16];
+	struct xy_subscription *subscription;
+	int r;
+
+	subject_of(job, subject, sizeof(subject));
+	/* Several repliers share the requests. */
+	if (run->request && !run->bench->pairs && run->consumers > 1)
+		options.group = "bench";
+	if (job->self->producer)
+		r = xy_client_declare(job->connect.client, subject, &job->topic);
+	else
+		r = xy_client_subscribe(job->connect.client, subject, &options, &subscription);
+	return r ? xy_connect_complain(&job->connect, subject, r) : XY_CMD_OK;
+}
+
+/* False: it is over before it has begun. */
+static bool worker_await_start(struct xy_bench_job *job, int gate)
+{
+	struct pollfd polled = {.fd = gate, .events = POLLIN};
+
+	atomic_store(&job->self->state, XY_BENCH_READY);
+	while (xy_bench_phase(job->run) == XY_BENCH_SETUP)
+		poll(&polled, 1, -1);
+	return xy_bench_phase(job->run) == XY_BENCH_RUN;
+}
+
+static int worker_act(struct xy_bench_job *job, int gate)
+{
+	int status = worker_prepare(job);
+
+	if (status || !worker_await_start(job, gate))
+		return status;
+	if (job->self->producer) {
+		status = job->run->request ? xy_bench_requester(job) : xy_bench_publisher(job);
+		job->self->lane = xy_client_on_lane(job->connect.client);
+		if (!status)
+			atomic_store(&job->self->state, XY_BENCH_FINAL);
+		return status;
+	}
+	status = job->run->request ? xy_bench_replier(job) : xy_bench_subscriber(job);
+	job->self->lane = xy_client_on_lane(job->connect.client);
+	return status;
+}
+
+int xy_bench_work(struct xy_bench_run *run, struct xy_bench_worker *self,
+		  const struct xy_command *command, int gate)
+{
+	struct xy_bench_job job = {.run = run, .self = self, .connect = run->bench->connect};
+	int status;
+
+	worker_pin(run, self);
+	prctl(PR_SET_TIMERSLACK, 1);
+	job.message = malloc(run->size + 1);
+	if (!job.message) {
+		fprintf(stderr, "xylem bench: no memory for a message\n");
+		return XY_CMD_FAILURE;
+	}
+	xy_bench_fill(job.message, run->size);
+	job.connect.no_reconnect = true;
+	status = xy_connect_open(&job.connect, command);
+	if (!status) {
+		worker_signals();
+		self->endpoint = xy_client_endpoint(job.connect.client);
+		self->lane = xy_client_on_lane(job.connect.client);
+		status = worker_act(&job, gate);
+		if (job.connect.failed)
+			status = XY_CMD_FAILURE;
+	}
+	xy_connect_close(&job.connect);
+	free(job.message);
+	return status;
+}

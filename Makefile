@@ -150,7 +150,7 @@ $(BUILD)/tests/e2e/test_doctor: | $(BUILD)/tests/kernel.so
 # ... and a loop that is not itself.
 $(BUILD)/tests/e2e/test_confine: | $(BUILD)/tests/captive.so
 # ... and a sender that harms its messages.
-$(BUILD)/tests/e2e/test_bench: | $(BUILD)/tests/harm.so
+$(BUILD)/tests/e2e/test_bench_harm: | $(BUILD)/tests/harm.so
 $(BUILD)/tests/%.so: tests/preload/%.c tests/common/faults.h tests/common/captive.h $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -O2 -g -Wall -Wextra -Werror -fPIC -fno-builtin -D_GNU_SOURCE -Iinclude -Itests \

@@ -25,8 +25,8 @@
 
 #define NOBODY 65534
 
-static const char *const commands[] = {"serve", "pub",    "sub",    "request",
-				       "reply", "status", "doctor", "reload"};
+static const char *const commands[] = {"serve",  "pub",    "sub",    "request", "reply",
+				       "status", "doctor", "reload", "bench"};
 
 /* ---- what it runs in ------------------------------------------------------------------------- */
 

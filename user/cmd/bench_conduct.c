@@ -30,7 +30,6 @@
 #define GRACE_NS    (100 * XY_NS_PER_MS)
 /* Of workers that were told to leave, before they are killed. */
 #define LEAVING_NS  (10 * XY_NS_PER_S)
-#define AHEAD_NS    XY_NS_PER_MS /* the start, when everybody has heard of it */
 
 struct conduct {
 	struct xy_bench_run *run;
@@ -236,14 +235,15 @@ static void begin(struct conduct *conduct)
 	struct xy_bench_run *run = conduct->run;
 	const struct xy_bench *bench = run->bench;
 
-	run->start_ns = xy_clock_ns() + AHEAD_NS;
+	mark(conduct, &conduct->begin);
+	run->start_ns = xy_clock_ns();
 	run->from_ns = run->start_ns;
 	run->until_ns = UINT64_MAX;
 	if (!bench->count) {
 		run->from_ns += bench->warmup_ms * XY_NS_PER_MS;
 		run->until_ns = run->from_ns + bench->duration_ms * XY_NS_PER_MS;
 	}
-	mark(conduct, &conduct->begin);
+	conduct->begin.at_ns = run->start_ns;
 	atomic_store(&run->phase, XY_BENCH_RUN);
 	close(conduct->gate[1]);
 	conduct->gate[1] = -1;

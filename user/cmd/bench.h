@@ -175,8 +175,8 @@ struct xy_bench_job {
 	struct xy_topic *topic;
 	uint8_t *message; /* run->size bytes */
 };
-/* When the index-th message of this producer is due; the start, without a rate. */
-uint64_t xy_bench_due_ns(const struct xy_bench_job *job, uint64_t index);
+/* When the index-th message of a producer is due; the start, without a rate. */
+uint64_t xy_bench_due_ns(const struct xy_bench_run *run, unsigned producer, uint64_t index);
 /* Works on the connection until then, or until the phase is not RUN. A status. */
 int xy_bench_wait(struct xy_bench_job *job, uint64_t due_ns);
 /* Whether there is a message with this index to be begun. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "base/clock.h"
 #include "cmd/bench.h"
@@ -43,7 +42,7 @@ int xy_bench_publisher(struct xy_bench_job *job)
 
 	while (!r && !status && xy_bench_goes_on(job, index)) {
 		if (paced) {
-			uint64_t due_ns = xy_bench_due_ns(job, index);
+			uint64_t due_ns = xy_bench_due_ns(run, job->self->index, index);
 
 			status = xy_bench_wait(job, due_ns);
 			if (status || xy_bench_phase(run) != XY_BENCH_RUN)
@@ -109,12 +108,8 @@ static void message_take(struct inbox *inbox, const struct xy_message *message)
 	if (!xy_bench_intact(message->data, message->length, run->size, inbox->producer, index,
 			     run->bench->whole ? job->message : NULL))
 		job->self->corrupt++;
-	if (run->bench->rate > 0) {
-		struct xy_bench_job sender = {.run = job->run,
-					      .self = &job->run->worker[inbox->producer]};
-
-		xy_bench_record(job, xy_bench_due_ns(&sender, index), xy_clock_ns());
-	}
+	if (run->bench->rate > 0)
+		xy_bench_record(job, xy_bench_due_ns(run, inbox->producer, index), xy_clock_ns());
 	done = atomic_load_explicit(&job->self->done, memory_order_relaxed) + 1;
 	if (done == inbox->expected)
 		job->self->finished_ns = xy_clock_ns();

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -139,7 +138,7 @@ static int request_planned(struct xy_bench_job *job)
 		flight.free = &flight.all[i];
 	}
 	while (!status && xy_bench_goes_on(job, index)) {
-		uint64_t due_ns = xy_bench_due_ns(job, index);
+		uint64_t due_ns = xy_bench_due_ns(job->run, job->self->index, index);
 
 		status = xy_bench_wait(job, due_ns);
 		if (!status)

@@ -23,10 +23,9 @@
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
-uint64_t xy_bench_due_ns(const struct xy_bench_job *job, uint64_t index)
+uint64_t xy_bench_due_ns(const struct xy_bench_run *run, unsigned producer, uint64_t index)
 {
-	const struct xy_bench_run *run = job->run;
-	double place = (double)index * run->producers + job->self->index;
+	double place = (double)index * run->producers + producer;
 
 	if (run->bench->rate <= 0)
 		return run->start_ns;
@@ -64,7 +63,7 @@ bool xy_bench_goes_on(const struct xy_bench_job *job, uint64_t index)
 		return false;
 	if (run->bench->count)
 		return index < run->bench->count;
-	return xy_bench_due_ns(job, index) < run->until_ns;
+	return xy_bench_due_ns(run, job->self->index, index) < run->until_ns;
 }
 
 void xy_bench_record(struct xy_bench_job *job, uint64_t begin_ns, uint64_t end_ns)
@@ -76,17 +75,20 @@ void xy_bench_record(struct xy_bench_job *job, uint64_t begin_ns, uint64_t end_n
 void xy_bench_count_unsent(struct xy_bench_job *job, uint64_t next)
 {
 	const struct xy_bench_run *run = job->run;
-	uint64_t now = xy_clock_ns(), until_ns = xy_min(run->until_ns, now), rest, step;
+	unsigned self = job->self->index;
+	uint64_t now = xy_clock_ns(), until_ns = xy_min(run->until_ns, now);
+	uint64_t due_ns = xy_bench_due_ns(run, self, next), rest, step;
 
-	if (run->bench->rate <= 0 || run->bench->count || xy_bench_due_ns(job, next) >= until_ns)
+	if (run->bench->rate <= 0 || run->bench->count || due_ns >= until_ns)
 		return;
-	rest = 1 + (uint64_t)((double)(until_ns - xy_bench_due_ns(job, next)) / XY_NS_PER_S *
-			      run->bench->rate / run->producers);
+	rest = 1 + (uint64_t)((double)(until_ns - due_ns) / XY_NS_PER_S * run->bench->rate /
+			      run->producers);
 	/* One by one; of more than that, groups are as late as their first. */
 	step = 1 + rest / UNSENT_STEPS;
 	for (; rest > 0; next += step) {
-		uint64_t due_ns = xy_bench_due_ns(job, next), times = xy_min(rest, step);
+		uint64_t times = xy_min(rest, step);
 
+		due_ns = xy_bench_due_ns(run, self, next);
 		rest -= times;
 		job->self->unsent += times;
 		if (due_ns >= run->from_ns && due_ns < now)

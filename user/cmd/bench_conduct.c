@@ -405,9 +405,9 @@ int xy_bench_conduct(const struct xy_bench *bench, const struct xy_command *comm
 	conduct_run(&conduct, ret_begun);
 	munmap(conduct.run, length);
 	close(conduct.gate[0]);
-	if (conduct.status)
-		return conduct.status;
-	return conduct.interrupted         ? XY_CMD_SIGNALLED
-	       : xy_bench_good(ret_result) ? XY_CMD_OK
-					   : XY_CMD_FAILURE;
+	if (!conduct.status && !xy_bench_good(ret_result))
+		conduct.status = XY_CMD_FAILURE;
+	if (!conduct.status && conduct.interrupted)
+		conduct.status = XY_CMD_SIGNALLED;
+	return conduct.status;
 }

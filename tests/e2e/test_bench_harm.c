@@ -50,7 +50,7 @@ static void harmed(struct proxy *proxy, const char *work, const char *how, const
 	json_t *json;
 
 	if (!harm_begin(how))
-		skip();
+		return;
 	BENCH(proxy, FAILURE, work, "--json", "--count", "50", "--send", "each", "--publishers",
 	      "2", "--subscribers", "3");
 	harm_end();
@@ -85,7 +85,7 @@ static void test_a_repeated_message_is_found(void **state)
 static void test_the_table_says_that_it_failed(void **state)
 {
 	if (!harm_begin("flip"))
-		skip();
+		return;
 	BENCH(*state, FAILURE, "publish", "--count", "50", "--send", "each");
 	says(outcome.out, STRINGS(" FAILED"));
 	assert_string_equal(outcome.err,

@@ -216,7 +216,7 @@ static void test_what_the_proxy_spent_is_told(void **state)
 		assert_true(bench_number(proxy, "cpu_ns") > 0);
 		/* In user space each message wakes a loop, on a lane none does. */
 		if (off)
-			assert_true(bench_number(proxy, "switches") > 500);
+			assert_true(bench_number(proxy, "switches") > 100);
 		json_decref(json);
 	}
 }

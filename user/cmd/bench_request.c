@@ -62,15 +62,14 @@ static int request_each(struct xy_bench_job *job)
 
 struct outstanding {
 	struct flight *flight;
-	struct outstanding *next; /* free ones */
 	uint64_t index, due_ns;
 };
 
 struct flight {
 	struct xy_bench_job *job;
-	struct outstanding *free;
 	unsigned count, most;
 	struct outstanding all[OUTSTANDING_MAX];
+	uint16_t spare[OUTSTANDING_MAX]; /* of all, from count on; those before are under way */
 };
 
 static void on_reply(struct xy_client *client, const struct xy_message *message, void *context)
@@ -82,9 +81,7 @@ static void on_reply(struct xy_client *client, const struct xy_message *message,
 	/* Without: the conductor sees that it was begun and not done. */
 	if (message)
 		reply_take(flight->job, request->index, request->due_ns, message);
-	request->next = flight->free;
-	flight->free = request;
-	flight->count--;
+	flight->spare[--flight->count] = (uint16_t)(request - flight->all);
 }
 
 /* Takes replies until no more than so many are outstanding, or the phase is `end`. A status. */
@@ -107,13 +104,12 @@ static int flight_wait(struct flight *flight, unsigned most, enum xy_bench_phase
 static int flight_send(struct flight *flight, uint64_t index, uint64_t due_ns)
 {
 	struct xy_bench_job *job = flight->job;
-	struct outstanding *request = flight->free;
+	struct outstanding *request = &flight->all[flight->spare[flight->count]];
 	int r;
 
 	begin(job, index);
 	request->index = index;
 	request->due_ns = due_ns;
-	flight->free = request->next;
 	flight->count++;
 	r = xy_client_request_async(job->connect.client, job->topic, job->message, job->run->size,
 				    REPLY_MS, on_reply, request);
@@ -134,8 +130,8 @@ static int request_planned(struct xy_bench_job *job)
 
 	flight.most = xy_min(OUTSTANDING_MAX, 1 + OUTSTANDING_BYTES / (job->run->size + 1));
 	for (unsigned i = 0; i < flight.most; i++) {
-		flight.all[i] = (struct outstanding){.flight = &flight, .next = flight.free};
-		flight.free = &flight.all[i];
+		flight.all[i].flight = &flight;
+		flight.spare[i] = (uint16_t)i;
 	}
 	while (!status && xy_bench_goes_on(job, index)) {
 		uint64_t due_ns = xy_bench_due_ns(job->run, job->self->index, index);

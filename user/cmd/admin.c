@@ -47,9 +47,7 @@ static bool admin_alive(const char *path)
 	return fd >= 0 || fd == -EAGAIN || fd == -EACCES;
 }
 
-/* The socket of an instance; NULL = of the only one that runs here. 0; -ENOENT: none; -ENOTUNIQ:
- * several. `names` gets the instances found, separated by blanks. */
-static int admin_find(const char *instance, char path[XY_ADMIN_PATH_SIZE], char *names, size_t size)
+int xy_admin_find(const char *instance, char path[XY_ADMIN_PATH_SIZE], char *names, size_t size)
 {
 	unsigned found = 0;
 	size_t used = 0;
@@ -158,7 +156,7 @@ int xy_admin_locate(const struct xy_command *command, struct xy_admin_where *whe
 		strcpy(where->path, where->admin);
 		return XY_CMD_OK;
 	}
-	r = admin_find(where->instance, where->path, names, sizeof(names));
+	r = xy_admin_find(where->instance, where->path, names, sizeof(names));
 	switch (r) {
 	case 0:
 		return XY_CMD_OK;

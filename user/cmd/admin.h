@@ -41,6 +41,9 @@ struct xy_admin_where {
 		.fallback = "5s", .offset = offsetof(type, member.timeout_ms)     \
 	}
 
+/* The socket of an instance; NULL = of the only one that runs here. 0; -ENOENT: none; -ENOTUNIQ:
+ * several. `names` gets the instances found, separated by blanks. */
+int xy_admin_find(const char *instance, char path[XY_ADMIN_PATH_SIZE], char *names, size_t size);
 /* The socket's path. A status; what is wrong has been said. */
 int xy_admin_locate(const struct xy_command *command, struct xy_admin_where *where);
 /* Sends `{"request": REQUEST}` and reads the answer. 0 or -errno; -EBADMSG: not JSON. */

@@ -28,6 +28,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "cmd/admin.h"
 #include "cmd/connect.h"
 #include "cmd/histogram.h"
 
@@ -41,7 +42,8 @@
 struct xy_bench {
 	/* By options. */
 	struct xy_connect connect;
-	const char *sizes_text, *cpus_text, *send, *instance, *admin;
+	struct xy_admin_where where; /* its path: by xy_bench_plan(), "" when none was named */
+	const char *sizes_text, *cpus_text, *send;
 	uint64_t producers, consumers, duration_ms, warmup_ms, count, repeat, proxy_pid;
 	bool pairs, whole, json, csv;
 	bool duration_given, warmup_given;

@@ -114,10 +114,8 @@ static const char *contradiction(const struct xy_bench *bench)
 		return "options --count and --duration: give one of them";
 	if (bench->count && bench->warmup_given)
 		return "option --warmup: with --count everything is measured";
-	if (bench->proxy_pid && (bench->instance || bench->admin))
+	if (bench->proxy_pid && (bench->where.instance || bench->where.admin))
 		return "options --proxy-pid and --admin or --instance: give one of them";
-	if (bench->instance && bench->admin)
-		return "options --admin and --instance: give one of them";
 	if (bench->pairs && bench->producers != bench->consumers)
 		return "option --pairs: needs as many subscribers as publishers";
 	if (bench->rate > RATE_MAX)
@@ -143,5 +141,8 @@ int xy_bench_plan(struct xy_bench *bench, const struct xy_command *command, char
 		return xy_options_complain(command, "option --proxy-pid: there is no process %llu",
 					   (unsigned long long)bench->proxy_pid);
 	bench->each = *bench->send == 'e';
-	return cpus_take(bench, command);
+	status = cpus_take(bench, command);
+	if (!status && (bench->where.instance || bench->where.admin))
+		status = xy_admin_locate(command, &bench->where);
+	return status;
 }

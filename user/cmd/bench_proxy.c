@@ -15,7 +15,6 @@
 #include "cmd/bench.h"
 #include "cmd/stop.h"
 
-#define ANSWER_MS     5000
 #define QUESTIONS_MAX 40
 #define PAUSE_MS      50
 
@@ -52,14 +51,15 @@ static bool is_stuck(const json_t *status)
 
 /* The pid of the proxy behind this socket, 0 if it is not ours. What a loop that is stuck owns is
  * missing: then it is asked again. 0 or -errno. */
-static int pid_ask(const char *path, const struct xy_bench_run *run, pid_t *ret_pid)
+static int pid_ask(const struct xy_admin_where *where, const struct xy_bench_run *run,
+		   pid_t *ret_pid)
 {
 	bool again = true;
 
 	*ret_pid = 0;
 	for (unsigned asked = 0; again && asked < QUESTIONS_MAX && !xy_stop_wanted(); asked++) {
 		json_t *status;
-		int r = xy_admin_ask(path, "status", ANSWER_MS, &status);
+		int r = xy_admin_ask(where, "status", &status);
 
 		if (r)
 			return r;
@@ -78,31 +78,27 @@ static int pid_ask(const char *path, const struct xy_bench_run *run, pid_t *ret_
 int xy_bench_proxy_find(const struct xy_bench *bench, const struct xy_command *command,
 			const struct xy_bench_run *run, pid_t *ret_pid)
 {
-	bool named = bench->instance || bench->admin;
-	char path[XY_ADMIN_PATH_SIZE], names[64];
-	pid_t pid = 0;
-	int r = 0;
+	struct xy_admin_where where = bench->where;
+	char names[64];
+	int r;
 
 	*ret_pid = (pid_t)bench->proxy_pid;
 	if (bench->proxy_pid)
 		return XY_CMD_OK;
-	if (bench->admin)
-		snprintf(path, sizeof(path), "%s", bench->admin);
-	else
-		r = xy_admin_find(bench->instance, path, names, sizeof(names));
-	if (!r)
-		r = pid_ask(path, run, &pid);
-	*ret_pid = pid;
-	if (pid || !named)
+	/* Who named none may do without. */
+	if (!*where.path) {
+		if (!xy_admin_find(NULL, where.path, names, sizeof(names)))
+			pid_ask(&where, run, ret_pid);
 		return XY_CMD_OK;
-	if (r) {
-		fprintf(stderr, "xylem %s: cannot ask the proxy at %s: %s\n", command->name, path,
-			strerror(-r));
-		return XY_CMD_UNREACHABLE;
 	}
+	r = pid_ask(&where, run, ret_pid);
+	if (r)
+		return xy_admin_complain(command, &where, r);
+	if (*ret_pid)
+		return XY_CMD_OK;
 	return xy_options_complain(command,
 				   "option --%s: that proxy is not the one that --server names",
-				   bench->admin ? "admin" : "instance");
+				   where.admin ? "admin" : "instance");
 }
 
 /* The sum of the switches that a thread's status file tells, of both kinds. */

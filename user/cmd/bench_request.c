@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "cmd/bench.h"
 
-#define REPLY_MS          10000
 #define LOOK_MS           20
 /* Requests under way, of one requester with a rate; their replies fit into what the library keeps.
  */
@@ -48,7 +47,7 @@ static int request_each(struct xy_bench_job *job)
 
 		begin(job, index);
 		r = xy_client_request(job->connect.client, job->topic, job->message, run->size,
-				      REPLY_MS, &reply);
+				      (int)job->run->bench->where.timeout_ms, &reply);
 		/* Without a reply: the conductor sees that it was begun and not done. */
 		if (!r)
 			reply_take(job, index, begin_ns, &reply);
@@ -112,7 +111,7 @@ static int flight_send(struct flight *flight, uint64_t index, uint64_t due_ns)
 	request->due_ns = due_ns;
 	flight->count++;
 	r = xy_client_request_async(job->connect.client, job->topic, job->message, job->run->size,
-				    REPLY_MS, on_reply, request);
+				    (int)job->run->bench->where.timeout_ms, on_reply, request);
 	if (r)
 		flight->count--; /* its handler will not be called */
 	else

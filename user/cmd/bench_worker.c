@@ -158,7 +158,8 @@ static int worker_prepare(struct xy_bench_job *job)
 	return r ? xy_connect_complain(&job->connect, subject, r) : XY_CMD_OK;
 }
 
-/* False: it is over before it has begun. */
+/* False: everybody is to leave. A run of few messages may have ended already: then there is
+ * something to receive. */
 static bool worker_await_start(struct xy_bench_job *job, int gate)
 {
 	struct pollfd polled = {.fd = gate, .events = POLLIN};
@@ -166,7 +167,7 @@ static bool worker_await_start(struct xy_bench_job *job, int gate)
 	atomic_store(&job->self->state, XY_BENCH_READY);
 	while (xy_bench_phase(job->run) == XY_BENCH_SETUP)
 		poll(&polled, 1, -1);
-	return xy_bench_phase(job->run) == XY_BENCH_RUN;
+	return xy_bench_phase(job->run) != XY_BENCH_BYE;
 }
 
 static int worker_act(struct xy_bench_job *job, int gate)

@@ -94,7 +94,7 @@ int xy_bench_proxy_find(const struct xy_bench *bench, const struct xy_command *c
 	r = pid_ask(&where, run, ret_pid);
 	if (r)
 		return xy_admin_complain(command, &where, r);
-	if (*ret_pid)
+	if (*ret_pid || xy_stop_wanted())
 		return XY_CMD_OK;
 	return xy_options_complain(command,
 				   "option --%s: that proxy is not the one that --server names",

@@ -135,7 +135,9 @@ struct xy_subscribe_options {
 	xy_message_fn on_message; /* NULL = delivered by xy_client_next() */
 	void *context;
 };
-/* NULL options = defaults. Returns when the proxy has confirmed it. */
+/* NULL options = defaults. Returns when the proxy has confirmed it; waits up to connect_timeout_ms.
+ * -ETIMEDOUT; -EAGAIN: as publish. After any error there is no such subscription: the proxy is
+ * asked to take back what it confirms too late. */
 int xy_client_subscribe(struct xy_client *client, const char *pattern,
 			const struct xy_subscribe_options *options,
 			struct xy_subscription **ret_subscription);

@@ -60,6 +60,7 @@ struct fake {
 	bool hold_synced;     /* leaves SYNCs but the first of a connection unanswered */
 	bool refuse_declare;  /* answers DECLARE with `forbidden` */
 	bool refuse_hello;    /* answers HELLO with `unauthorized` */
+	bool hold_subscribe;  /* leaves SUBSCRIBE unanswered */
 	bool silent_requests; /* else DATA that wants a reply is answered with its own payload */
 	bool paused;          /* reads nothing */
 	bool no_lane;         /* has none to give */
@@ -296,6 +297,9 @@ static inline void fake_answer(struct fake *fake, const struct fake_frame *frame
 		fake_put(fake, answer, NULL, 0);
 		return;
 	case XY_SUBSCRIBE:
+		if (fake->hold_subscribe)
+			return;
+		__attribute__((fallthrough));
 	case XY_UNSUBSCRIBE:
 		answer.type = XY_OK;
 		answer.target = ++fake->ids;

@@ -106,6 +106,7 @@ static int create(const struct xy_client_options *options, struct xy_client **re
 	client->fd = client->epoll_fd = client->timer_fd = -1;
 	client->control.open = client->data.open = XY_NOTHING;
 	xy_list_init(&client->subscriptions);
+	xy_list_init(&client->given_up);
 	xy_list_init(&client->stream_order);
 	xy_list_init(&client->requests);
 	xy_list_init(&client->failed);

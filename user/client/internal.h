@@ -93,6 +93,7 @@ struct xy_subscription {
 	uint64_t id;
 	enum xy_answer answer;
 	int error;
+	bool given_up; /* the application does not have it, or not any more */
 	xy_message_fn on_message;
 	void *context;
 	struct xy_subscribe wish;
@@ -260,8 +261,9 @@ struct xy_client {
 	/* What the application has. */
 	struct xy_topic *topics; /* by subject */
 	struct xy_list subscriptions;
-	unsigned generation; /* of the list above */
-	uint32_t unanswered; /* of what is being restored */
+	unsigned generation;     /* of the list above */
+	struct xy_list given_up; /* subscriptions that the proxy has or gets, and must take back */
+	uint32_t unanswered;     /* of what is being restored */
 	struct xy_idmap bindings, streams, calls;
 	struct xy_binding *last_binding;
 	struct xy_stream *last_stream;
@@ -471,6 +473,8 @@ int xy_subscription_ask(struct xy_client *client, struct xy_subscription *subscr
 void xy_topic_answered(struct xy_client *client, struct xy_topic *topic, uint64_t id, int error);
 void xy_subscription_answered(struct xy_client *client, struct xy_subscription *subscription,
 			      uint64_t id, int error);
+/* The connection that they were asked for on is over. */
+void xy_subscriptions_forget(struct xy_client *client);
 void xy_topics_free(struct xy_client *client);
 
 /* ---- binding.c ------------------------------------------------------------------------------- */

@@ -62,6 +62,7 @@ static void calls_end(struct xy_client *client)
 		xy_call_end(client, &subscription->call);
 		subscription->answer = XY_ANSWER_NONE;
 	}
+	xy_subscriptions_forget(client);
 	xy_requests_fail_all(client, -ECONNRESET);
 }
 

@@ -161,6 +161,7 @@ void xy_topics_free(struct xy_client *client)
 	}
 	xy_list_each_safe (subscription, after, &client->subscriptions, link)
 		free(subscription);
+	xy_subscriptions_forget(client);
 }
 
 /* ---- what we subscribe to -------------------------------------------------------------------- */
@@ -187,28 +188,76 @@ int xy_subscription_ask(struct xy_client *client, struct xy_subscription *subscr
 	return error;
 }
 
+static int unsubscribe_ask(struct xy_client *client, struct xy_subscription *subscription)
+{
+	uint64_t correlation;
+
+	subscription->call.kind = XY_CALL_UNSUBSCRIBE;
+	subscription->answer = XY_ANSWER_NONE;
+	correlation = xy_call_begin(client, &subscription->call);
+	if (correlation == 0)
+		return xy_client_fail(client, -ENOMEM, "out of memory");
+	return xy_client_control(client, XY_UNSUBSCRIBE, subscription->id, correlation, NULL, 0);
+}
+
+/* ---- what nobody wants any more -------------------------------------------------------------- */
+
+/* The proxy has answered: what it has it is asked to take back, and its answer to that is the end.
+ */
+static void take_back(struct xy_client *client, struct xy_subscription *subscription)
+{
+	if (subscription->call.kind == XY_CALL_SUBSCRIBE && subscription->answer == XY_ANSWER_OK) {
+		/* Without the connection there is no subscription either. */
+		if (unsubscribe_ask(client, subscription) != 0)
+			xy_client_disconnect(client);
+		return;
+	}
+	xy_list_remove(&subscription->link);
+	free(subscription);
+}
+
+/* Its answer may be under way, and must find it: the proxy has a subscription then. */
+static void give_up(struct xy_client *client, struct xy_subscription *subscription)
+{
+	xy_list_remove(&subscription->link);
+	xy_list_add_tail(&client->given_up, &subscription->link);
+	client->generation++;
+	subscription->given_up = true;
+	if (subscription->call.correlation == 0)
+		take_back(client, subscription);
+}
+
+void xy_subscriptions_forget(struct xy_client *client)
+{
+	struct xy_subscription *subscription, *after;
+
+	xy_list_each_safe (subscription, after, &client->given_up, link) {
+		xy_call_end(client, &subscription->call);
+		xy_list_remove(&subscription->link);
+		free(subscription);
+	}
+}
+
 void xy_subscription_answered(struct xy_client *client, struct xy_subscription *subscription,
 			      uint64_t id, int error)
 {
+	bool subscribed = subscription->call.kind == XY_CALL_SUBSCRIBE;
+	bool given_up = subscription->given_up;
+
 	subscription->answer = error ? XY_ANSWER_REFUSED : XY_ANSWER_OK;
 	subscription->error = error;
-	if (subscription->call.kind == XY_CALL_UNSUBSCRIBE)
-		return;
-	subscription->id = id;
-	if (client->state == XY_CLIENT_RESTORING) {
-		if (error)
+	if (subscribed)
+		subscription->id = id;
+	if (given_up)
+		take_back(client, subscription);
+	if (subscribed && client->state == XY_CLIENT_RESTORING) {
+		if (error && !given_up)
 			xy_client_tell(client, XY_EVENT_ERROR);
 		xy_client_restored(client);
 	}
 }
 
-static void subscription_free(struct xy_client *client, struct xy_subscription *subscription)
-{
-	abandon(client, &subscription->call);
-	xy_list_remove(&subscription->link);
-	client->generation++;
-	free(subscription);
-}
+/* ---- as the application asks ----------------------------------------------------------------- */
 
 static int subscription_wish(struct xy_client *client, const char *pattern,
 			     const struct xy_subscribe_options *options,
@@ -271,7 +320,7 @@ int xy_client_subscribe(struct xy_client *client, const char *pattern,
 	if (!error && subscription->answer == XY_ANSWER_REFUSED)
 		error = subscription->error;
 	if (error) {
-		subscription_free(client, subscription);
+		give_up(client, subscription);
 		return error;
 	}
 	if (ret_subscription != NULL)
@@ -281,14 +330,15 @@ int xy_client_subscribe(struct xy_client *client, const char *pattern,
 
 /* Waits for the answer to UNSUBSCRIBE, or for the end of the connection: without a connection there
  * is no subscription either. */
-static int unsubscribe_wait(struct xy_client *client, struct xy_subscription *subscription,
-			    uint64_t deadline)
+static int unsubscribe_wait(struct xy_client *client, struct xy_subscription *subscription)
 {
-	while (subscription->answer == XY_ANSWER_NONE && client->state == XY_CLIENT_READY) {
+	uint64_t deadline = xy_client_deadline((int)client->connect_timeout_ms);
+
+	while (subscription->answer == XY_ANSWER_NONE && client->state >= XY_CLIENT_RESTORING) {
 		int error;
 
 		error = xy_client_wait(client, deadline);
-		if (error && error != -EINTR && client->state == XY_CLIENT_READY)
+		if (error && error != -EINTR && client->state >= XY_CLIENT_RESTORING)
 			return error;
 	}
 	return subscription->answer == XY_ANSWER_REFUSED ? subscription->error : 0;
@@ -296,32 +346,19 @@ static int unsubscribe_wait(struct xy_client *client, struct xy_subscription *su
 
 int xy_client_unsubscribe(struct xy_client *client, struct xy_subscription *subscription)
 {
-	uint64_t deadline = xy_client_deadline((int)client->connect_timeout_ms);
-	uint64_t correlation;
-	int error = 0;
+	int error;
 
-	/* What is being restored must be known before it can be taken back. */
-	while (client->state == XY_CLIENT_RESTORING) {
-		error = xy_client_wait(client, deadline);
-		if (error && error != -EINTR)
-			break;
+	/* Not restored, or not yet. */
+	if (subscription->answer != XY_ANSWER_OK) {
+		give_up(client, subscription);
+		return 0;
 	}
 	/* Gone from the list at once: what still comes is ignored, and nothing is restored. */
 	xy_list_remove(&subscription->link);
 	client->generation++;
-	abandon(client, &subscription->call);
-	error = 0;
-	if (client->state == XY_CLIENT_READY && subscription->answer == XY_ANSWER_OK) {
-		subscription->call.kind = XY_CALL_UNSUBSCRIBE;
-		subscription->answer = XY_ANSWER_NONE;
-		correlation = xy_call_begin(client, &subscription->call);
-		error = correlation == 0
-				? -ENOMEM
-				: xy_client_control(client, XY_UNSUBSCRIBE, subscription->id,
-						    correlation, NULL, 0);
-		if (!error)
-			error = unsubscribe_wait(client, subscription, deadline);
-	}
+	error = unsubscribe_ask(client, subscription);
+	if (!error)
+		error = unsubscribe_wait(client, subscription);
 	xy_call_end(client, &subscription->call);
 	free(subscription);
 	return error;

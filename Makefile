@@ -31,8 +31,8 @@ CFLAGS_ALL := -std=gnu17 $(OPT) -Wall -Wextra -Werror -fPIC -fno-semantic-interp
 	-D_GNU_SOURCE -DXY_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)/gen \
 	$(SANITIZE) $(CFLAGS)
 LDFLAGS_ALL := -pthread $(SANITIZE) $(LDFLAGS)
-LIBS := -lbpf -ljansson -lurcu-memb -lisal -lcrypto -lseccomp
-LIBS_CLIENT := -ljansson -lisal
+LIBS := -lbpf -ljansson -lurcu-memb -lisal -lssl -lcrypto -lseccomp
+LIBS_CLIENT := -ljansson -lisal -lssl -lcrypto
 
 LAYERS := base io proto kernel core edge client cmd
 $(foreach l,$(LAYERS),$(eval SRC_$(l) := $(sort $(wildcard user/$(l)/*.c))))

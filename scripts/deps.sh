@@ -27,7 +27,7 @@ build     liburcu-dev      header  urcu/urcu-memb.h
 build     libisal-dev      header  isa-l/crc.h
 build     libseccomp-dev   header  seccomp.h
 build     uthash-dev       header  uthash.h
-build     libssl-dev       header  openssl/sha.h
+build     libssl-dev       header  openssl/ssl.h
 check     libcmocka-dev    header  cmocka.h
 check     python3          program python3
 check     jq               program jq

@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * OpenSSL reads from the socket by a BIO of ours, and writes into it: what the socket does not take
+ * is kept here, so that OpenSSL never has to be asked for the same once more, and a caller may
+ * change his mind about everything that he has not been told to be taken.
+ */
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/bytes.h"
+#include "io/net.h"
+#include "io/tls_internal.h"
+
+#define PLAIN_MAX    16384 /* of a record */
+#define DATALESS_MAX 64    /* records in a row that carry no data: more is an attack */
+
+struct xy_tls {
+	SSL *ssl;
+	int fd;
+	int error; /* that ended it; 0 = none */
+	unsigned long reason;
+	long verified;      /* X509_V_… */
+	uint32_t received;  /* bytes, of the handshake */
+	uint16_t dataless;  /* records since the last one with data */
+	bool done;          /* the handshake is */
+	bool ended, closed; /* close_notify has come, was sent */
+	bool dry, eof;      /* what the last read of the socket found */
+	bool full;          /* a write found no room */
+	bool pending;       /* see the header */
+	int socket_error;   /* of the last read or write; -errno */
+	uint8_t *unsent;    /* NULL: all was sent */
+	size_t at, length;  /* of what is unsent */
+};
+
+/* ---- the BIO --------------------------------------------------------------------------------- */
+
+static int bio_read(BIO *bio, char *buffer, size_t size, size_t *ret_got)
+{
+	struct xy_tls *tls = BIO_get_data(bio);
+	ssize_t got;
+
+	BIO_clear_retry_flags(bio);
+	if (!tls->done && tls->received > XY_TLS_HANDSHAKE) {
+		tls->socket_error = -EFBIG;
+		return 0;
+	}
+	got = recv(tls->fd, buffer, size, MSG_DONTWAIT);
+	if (got > 0) {
+		tls->received += tls->done ? 0 : (uint32_t)got;
+		*ret_got = (size_t)got;
+		return 1;
+	}
+	tls->eof = got == 0;
+	tls->dry = got < 0 && (errno == EAGAIN || errno == EINTR);
+	if (tls->dry)
+		BIO_set_retry_read(bio);
+	else if (got < 0)
+		tls->socket_error = -errno;
+	return 0;
+}
+
+/* Keeps what the socket did not take. */
+static int unsent_add(struct xy_tls *tls, const char *data, size_t length)
+{
+	if (!tls->unsent) {
+		tls->unsent = malloc(XY_TLS_RECORD);
+		tls->at = tls->length = 0;
+	}
+	if (!tls->unsent)
+		return -ENOMEM;
+	memcpy(tls->unsent + tls->length, data, length);
+	tls->length += length;
+	return 0;
+}
+
+/* Bytes that the socket has taken, or -errno. */
+static ssize_t socket_send(struct xy_tls *tls, const void *data, size_t length)
+{
+	ssize_t sent = send(tls->fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (sent < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	return sent;
+}
+
+static int bio_write(BIO *bio, const char *data, size_t length, size_t *ret_written)
+{
+	struct xy_tls *tls = BIO_get_data(bio);
+	ssize_t sent = 0;
+
+	BIO_clear_retry_flags(bio);
+	if (!tls->unsent)
+		sent = socket_send(tls, data, length);
+	if (sent < 0) {
+		tls->socket_error = (int)sent;
+		return 0;
+	}
+	*ret_written = length;
+	length -= (size_t)sent;
+	if (!length)
+		return 1;
+	if (length > XY_TLS_RECORD - (tls->unsent ? tls->length : 0)) {
+		/* Only of a handshake: it is asked for the same again. */
+		tls->full = true;
+		*ret_written = (size_t)sent;
+		if (!sent)
+			BIO_set_retry_write(bio);
+		return sent > 0;
+	}
+	tls->socket_error = unsent_add(tls, data + sent, length);
+	return tls->socket_error == 0;
+}
+
+static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
+{
+	(void)bio;
+	(void)number;
+	(void)pointer;
+	return command == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *method;
+
+static void method_make(void)
+{
+	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "xylem");
+	if (!method)
+		return;
+	BIO_meth_set_read_ex(method, bio_read);
+	BIO_meth_set_write_ex(method, bio_write);
+	BIO_meth_set_ctrl(method, bio_ctrl);
+}
+
+static BIO *bio_new(struct xy_tls *tls)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	BIO *bio;
+
+	pthread_once(&once, method_make);
+	bio = method ? BIO_new(method) : NULL;
+	if (bio) {
+		BIO_set_data(bio, tls);
+		BIO_set_init(bio, 1);
+	}
+	return bio;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+/* Whom the other side's certificate must name. */
+static bool host_set(SSL *ssl, const char *host)
+{
+	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+
+	if (X509_VERIFY_PARAM_set1_ip_asc(param, host))
+		return true;
+	ERR_clear_error();
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return X509_VERIFY_PARAM_set1_host(param, host, 0) && SSL_set_tlsext_host_name(ssl, host);
+}
+
+struct xy_tls *xy_tls_new(struct xy_tls_context *context, int fd, const char *host)
+{
+	struct xy_tls *tls = calloc(1, sizeof(*tls));
+	BIO *bio;
+
+	if (!tls)
+		return NULL;
+	tls->fd = fd;
+	tls->verified = X509_V_OK;
+	tls->ssl = SSL_new(context->ssl);
+	bio = tls->ssl ? bio_new(tls) : NULL;
+	if (!bio)
+		goto err_free;
+	SSL_set_bio(tls->ssl, bio, bio);
+	if (host && !host_set(tls->ssl, host))
+		goto err_free;
+	if (context->server)
+		SSL_set_accept_state(tls->ssl);
+	else
+		SSL_set_connect_state(tls->ssl);
+	return tls;
+
+err_free:
+	ERR_clear_error();
+	xy_tls_free(tls);
+	return NULL;
+}
+
+void xy_tls_free(struct xy_tls *tls)
+{
+	if (!tls)
+		return;
+	SSL_free(tls->ssl);
+	free(tls->unsent);
+	free(tls);
+}
+
+/* ---- errors ---------------------------------------------------------------------------------- */
+
+static int fail(struct xy_tls *tls, int error)
+{
+	tls->error = error;
+	tls->reason = ERR_peek_error();
+	ERR_clear_error();
+	return error;
+}
+
+/* What ended it: what the socket says comes first, for OpenSSL only saw that there was something.
+ */
+static int failed(struct xy_tls *tls)
+{
+	unsigned long code = ERR_peek_error();
+
+	if (tls->socket_error)
+		return fail(tls, tls->socket_error);
+	if (tls->eof)
+		return fail(tls, -ECONNABORTED);
+	tls->verified = SSL_get_verify_result(tls->ssl);
+	return fail(tls, ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE ? -ENOMEM : -EPROTO);
+}
+
+/* Before every call of OpenSSL. */
+static void prepare(struct xy_tls *tls)
+{
+	ERR_clear_error();
+	tls->dry = false;
+	tls->full = false;
+	tls->socket_error = 0;
+}
+
+static const char *sentence_of(unsigned long reason)
+{
+	const char *text;
+
+	switch (ERR_GET_REASON(reason)) {
+	case SSL_R_WRONG_VERSION_NUMBER:
+	case SSL_R_HTTP_REQUEST:
+		return "what came is not TLS";
+	case SSL_R_UNSUPPORTED_PROTOCOL:
+	case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
+		return "no version of TLS is spoken by both";
+	default:
+		text = ERR_reason_error_string(reason);
+		return text ? text : "records without end carry no data";
+	}
+}
+
+void xy_tls_why(const struct xy_tls *tls, char why[XY_TLS_WHY_SIZE])
+{
+	if (tls->error == -ECONNABORTED)
+		snprintf(why, XY_TLS_WHY_SIZE, "%s",
+			 tls->done ? "the stream was cut" : "hung up during the handshake");
+	else if (tls->error == -EFBIG)
+		snprintf(why, XY_TLS_WHY_SIZE, "the handshake is too long");
+	else if (tls->error != -EPROTO)
+		snprintf(why, XY_TLS_WHY_SIZE, "%s", strerror(-tls->error));
+	else if (tls->verified != X509_V_OK)
+		snprintf(why, XY_TLS_WHY_SIZE, "the certificate is no good: %s",
+			 X509_verify_cert_error_string(tls->verified));
+	else
+		snprintf(why, XY_TLS_WHY_SIZE, "%s", sentence_of(tls->reason));
+}
+
+/* ---- the handshake --------------------------------------------------------------------------- */
+
+int xy_tls_handshake(struct xy_tls *tls)
+{
+	int error, r;
+
+	if (tls->error || tls->done)
+		return tls->error;
+	error = xy_tls_flush(tls);
+	if (error == -EAGAIN && tls->full)
+		return error;
+	if (error && error != -EAGAIN)
+		return error;
+	prepare(tls);
+	r = SSL_do_handshake(tls->ssl);
+	if (r == 1) {
+		tls->done = true;
+		tls->pending = SSL_has_pending(tls->ssl);
+		return 0;
+	}
+	switch (SSL_get_error(tls->ssl, r)) {
+	case SSL_ERROR_WANT_READ:
+	case SSL_ERROR_WANT_WRITE:
+		return -EAGAIN;
+	default:
+		return failed(tls);
+	}
+}
+
+uint32_t xy_tls_waits(const struct xy_tls *tls)
+{
+	return (tls->full ? 0 : EPOLLIN) | (tls->unsent ? EPOLLOUT : 0);
+}
+
+/* ---- receiving ------------------------------------------------------------------------------- */
+
+ssize_t xy_tls_recv(struct xy_tls *tls, void *buffer, size_t size)
+{
+	size_t got;
+
+	tls->pending = false;
+	if (tls->error)
+		return tls->error;
+	while (!tls->ended) {
+		prepare(tls);
+		if (SSL_read_ex(tls->ssl, buffer, size, &got)) {
+			tls->dataless = 0;
+			tls->pending = SSL_has_pending(tls->ssl);
+			return (ssize_t)got;
+		}
+		switch (SSL_get_error(tls->ssl, 0)) {
+		case SSL_ERROR_ZERO_RETURN:
+			tls->ended = true;
+			break;
+		case SSL_ERROR_WANT_READ:
+			if (tls->dry)
+				return -EAGAIN;
+			if (++tls->dataless > DATALESS_MAX)
+				return fail(tls, -EPROTO);
+			break;
+		default:
+			return failed(tls);
+		}
+	}
+	return 0;
+}
+
+bool xy_tls_pending(const struct xy_tls *tls)
+{
+	return tls->pending;
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+int xy_tls_flush(struct xy_tls *tls)
+{
+	ssize_t sent;
+
+	if (tls->error)
+		return tls->error;
+	while (tls->unsent) {
+		sent = socket_send(tls, tls->unsent + tls->at, tls->length - tls->at);
+		if (sent < 0)
+			return fail(tls, (int)sent);
+		if (sent == 0)
+			return -EAGAIN;
+		tls->at += (size_t)sent;
+		if (tls->at == tls->length) {
+			free(tls->unsent);
+			tls->unsent = NULL;
+		}
+	}
+	return 0;
+}
+
+size_t xy_tls_unsent(const struct xy_tls *tls)
+{
+	return tls->unsent ? tls->length - tls->at : 0;
+}
+
+/* What becomes one record: a piece that is large enough as it is, several together in `room`. */
+static size_t record_gather(const struct iovec *iov, int count, uint8_t room[PLAIN_MAX],
+			    const void **ret_data)
+{
+	size_t length = 0;
+
+	while (count > 1 && !iov->iov_len) {
+		iov++;
+		count--;
+	}
+	if (count == 1 || iov->iov_len >= PLAIN_MAX) {
+		*ret_data = iov->iov_base;
+		return xy_min(iov->iov_len, (size_t)PLAIN_MAX);
+	}
+	for (int i = 0; i < count && length < PLAIN_MAX; i++) {
+		size_t part = xy_min(iov[i].iov_len, PLAIN_MAX - length);
+
+		memcpy(room + length, iov[i].iov_base, part);
+		length += part;
+	}
+	*ret_data = room;
+	return length;
+}
+
+ssize_t xy_tls_send(struct xy_tls *tls, const struct iovec *iov, int count)
+{
+	uint8_t room[PLAIN_MAX];
+	const void *data;
+	size_t length, taken;
+	int error = xy_tls_flush(tls);
+
+	if (error)
+		return error;
+	if (tls->closed)
+		return -EPIPE;
+	length = count ? record_gather(iov, count, room, &data) : 0;
+	if (!length)
+		return 0;
+	prepare(tls);
+	if (!SSL_write_ex(tls->ssl, data, length, &taken))
+		return failed(tls);
+	return (ssize_t)taken;
+}
+
+int xy_tls_close(struct xy_tls *tls)
+{
+	if (!tls->error && tls->done && !tls->closed) {
+		tls->closed = true;
+		prepare(tls);
+		if (SSL_shutdown(tls->ssl) < 0)
+			return failed(tls);
+	}
+	return xy_tls_flush(tls);
+}
+
+size_t xy_tls_memory(const struct xy_tls *tls)
+{
+	return XY_TLS_MEMORY + (size_t)tls->received * XY_TLS_PARSED;
+}
+
+size_t xy_tls_buffers(const struct xy_tls *tls)
+{
+	return (tls->unsent ? XY_TLS_RECORD : 0) + (SSL_has_pending(tls->ssl) ? XY_TLS_RECORD : 0);
+}
+
+/* ---- the other side -------------------------------------------------------------------------- */
+
+/* 0, -EINVAL. */
+static int name_take(const uint8_t *text, int length, char name[XY_TLS_NAME_MAX + 1])
+{
+	if (length <= 0 || length > XY_TLS_NAME_MAX || memchr(text, 0, (size_t)length))
+		return -EINVAL;
+	memcpy(name, text, (size_t)length);
+	name[length] = '\0';
+	return 0;
+}
+
+/* -ENOENT: there is no such. */
+static int alternative_name(const X509 *certificate, char name[XY_TLS_NAME_MAX + 1])
+{
+	int critical, error = -ENOENT;
+	GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, &critical, NULL);
+
+	if (!names)
+		return critical == -1 ? -ENOENT : -EINVAL; /* twice, or damaged */
+	for (int i = 0; error == -ENOENT && i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME *one = sk_GENERAL_NAME_value(names, i);
+
+		if (one->type == GEN_DNS || one->type == GEN_URI || one->type == GEN_EMAIL)
+			error = name_take(ASN1_STRING_get0_data(one->d.ia5),
+					  ASN1_STRING_length(one->d.ia5), name);
+	}
+	GENERAL_NAMES_free(names);
+	return error;
+}
+
+static int common_name(const X509 *certificate, char name[XY_TLS_NAME_MAX + 1])
+{
+	const X509_NAME *subject = X509_get_subject_name(certificate);
+	int at = -1, next, length, error;
+	unsigned char *text;
+
+	while ((next = X509_NAME_get_index_by_NID(subject, NID_commonName, at)) >= 0)
+		at = next;
+	if (at < 0)
+		return -EINVAL;
+	length = ASN1_STRING_to_UTF8(&text,
+				     X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+	if (length < 0)
+		return -EINVAL;
+	error = name_take(text, length, name);
+	OPENSSL_free(text);
+	return error;
+}
+
+int xy_tls_peer(const struct xy_tls *tls, struct xy_tls_peer *ret_peer)
+{
+	const X509 *certificate = SSL_get0_peer_certificate(tls->ssl);
+	const STACK_OF(X509) *chain = SSL_get0_verified_chain(tls->ssl);
+	struct xy_tls_peer peer;
+	int error;
+
+	if (!certificate || !chain || SSL_get_verify_result(tls->ssl) != X509_V_OK)
+		return -ENOENT;
+	error = alternative_name(certificate, peer.name);
+	if (error == -ENOENT)
+		error = common_name(certificate, peer.name);
+	if (!error && !X509_digest(sk_X509_value(chain, sk_X509_num(chain) - 1), EVP_sha256(),
+				   peer.anchor, NULL))
+		error = -ENOMEM;
+	ERR_clear_error();
+	if (!error)
+		*ret_peer = peer;
+	return error;
+}
+
+const char *xy_tls_version(const struct xy_tls *tls)
+{
+	return SSL_get_version(tls->ssl);
+}
+
+const char *xy_tls_cipher(const struct xy_tls *tls)
+{
+	return SSL_get_cipher_name(tls->ssl);
+}

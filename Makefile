@@ -229,6 +229,20 @@ chaos: $(BUILD)/xylem $(BUILD)/chaos/chaos $(BUILD)/chaos/libchaos.so
 		$(BUILD)/chaos/chaos $(BUILD)/chaos \
 		$(or $(SECONDS),60) $(or $(SEED),0) $(or $(RATE),60000)
 
+# ---- benches -----------------------------------------------------------------------------------
+# How cost grows, and a newline server with pipes and without; what they find is in $(BUILD)/bench/,
+# and is drawn from there.
+.PHONY: bench-scale bench-lines plots
+bench-scale: all
+	@scripts/deps.sh check check
+	@BUILD=$(abspath $(BUILD)) scripts/bench/scale.sh $(CURVES)
+bench-lines: all
+	@scripts/deps.sh check check
+	@BUILD=$(abspath $(BUILD)) scripts/bench/lines.sh
+plots:
+	@scripts/deps.sh check check bench
+	@BUILD=$(abspath $(BUILD)) scripts/bench/plot.sh
+
 # Fuzzers explore in a build of their own, with clang's libFuzzer and sanitizers.
 FUZZ_BUILD = $(BUILD)/fuzz
 FUZZ_SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -293,6 +307,9 @@ help:
 	@echo 'make check-vm      tests on older kernels, in virtual machines, as a table; GUESTS="5.10 6.1": these'
 	@echo 'make fuzz          lets every fuzzer explore for SECONDS=$(SECONDS); FUZZER=name: one'
 	@echo 'make mutants       breaks the product in many small ways and expects red tests; MUTANT=name: one'
+	@echo 'make bench-scale   how cost grows with lanes, flows, subscriptions … (root, 8 minutes); CURVES="lanes": these'
+	@echo 'make bench-lines   a newline server with pipes and one without'
+	@echo 'make plots         draws what benches have measured into docs/plots/'
 	@echo 'make deps          installs the packages that are missing (root)'
 	@echo 'make install       honours PREFIX ($(PREFIX)) and DESTDIR'
 	@echo 'make lint          include directions, licences, mutants, format; make format repairs the latter'

@@ -7,7 +7,7 @@
 #   scripts/deps.sh install STAGE…   installs what is missing, and only that (root, apt-get)
 #   scripts/deps.sh list             prints the packages
 #
-# Stages: build, check, lint, tidy, fuzz, pods, vm. Programs and headers are probed instead of asking dpkg, so that
+# Stages: build, check, lint, tidy, fuzz, bench, pods, vm. Programs and headers are probed instead of asking dpkg, so that
 # a hand-built library counts.
 set -euo pipefail
 
@@ -35,6 +35,7 @@ check     spin             program spin
 lint      clang-format     program clang-format
 tidy      clang-tidy       program clang-tidy
 fuzz      libclang-rt-dev  runtime fuzzer
+bench     gnuplot-nox      program gnuplot
 pods      runc             program runc
 pods      iproute2         program ip
 pods      python3-yaml     module  yaml
@@ -83,7 +84,7 @@ check)
 	mapfile -t packages < <(missing "$@")
 	[[ ${#packages[@]} == 0 ]] && exit 0
 	echo "missing packages: ${packages[*]}" >&2
-	if [[ " $* " =~ " "(tidy|fuzz|pods|vm)" " ]]; then
+	if [[ " $* " =~ " "(tidy|fuzz|bench|pods|vm)" " ]]; then
 		echo "install them with: apt-get install ${packages[*]}" >&2
 	else
 		echo "install them with: make deps (as root)" >&2

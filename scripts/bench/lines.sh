@@ -5,11 +5,13 @@
 # (7). BUILD is the build directory.
 #
 # Columns: bytes of a line; MiB/s and CPU time per GiB of the server on pipes; the same on plain
-# buffers; CPU time of plain buffers divided by that of pipes.
+# buffers; CPU time, and time, of plain buffers divided by that of pipes. The same as JSON in
+# BUILD/bench/lines.jsonl.
 . "$(dirname "$0")/bench.sh"
 
 compile lines_plain
 compile lines_load
+mkdir -p "$build/bench"
 
 # serve NAME COMMAND…: adds PID=PORT to $servers
 servers=
@@ -25,4 +27,10 @@ serve() {
 serve pipes "$build/examples/lines" --port 0
 serve plain "$work/lines_plain"
 # shellcheck disable=SC2086 # two words
-"$work/lines_load" $servers "$@"
+"$work/lines_load" $servers "$@" | tee "$build/bench/lines.jsonl" |
+	jq -r --unbuffered '[.line, .pipes.mib_s, .pipes.cpu_ms_gib, .plain.mib_s, .plain.cpu_ms_gib,
+		.ratio_cpu, .ratio_wall] | @tsv' |
+	while read -r line pipes pipes_cpu plain plain_cpu cpu wall; do
+		printf '%6d  %6.0f MiB/s %6.0f ms/GiB   %6.0f MiB/s %6.0f ms/GiB   %.2f %.2f\n' \
+			"$line" "$pipes" "$pipes_cpu" "$plain" "$plain_cpu" "$cpu" "$wall"
+	done

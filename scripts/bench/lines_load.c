@@ -4,8 +4,8 @@
  *
  *   lines_load PID=PORT PID=PORT [MIB [ROUNDS]]     of the first and the second server
  *
- * One thread sends lines of one length, another reads the answers. For each length: MiB/s and CPU
- * time of the server per GiB, medians, and the second's CPU time divided by the first's.
+ * One thread sends lines of one length, another reads the answers. For each length a line of JSON:
+ * MiB/s and CPU time per GiB (ms) of each server, medians, and the second's time by the first's.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -155,9 +155,12 @@ int main(int argc, char **argv)
 			of_cpu[k] = median(cpu[k], rounds);
 			of_wall[k] = median(wall[k], rounds);
 		}
-		printf("%6zu  %6.0f MiB/s %6.0f ms/GiB   %6.0f MiB/s %6.0f ms/GiB   %.2f\n",
+		printf("{\"bench\":\"lines\",\"line\":%zu,"
+		       "\"pipes\":{\"mib_s\":%.1f,\"cpu_ms_gib\":%.1f},"
+		       "\"plain\":{\"mib_s\":%.1f,\"cpu_ms_gib\":%.1f},"
+		       "\"ratio_cpu\":%.3f,\"ratio_wall\":%.3f}\n",
 		       sizes[s], 1024 / of_wall[0], of_cpu[0] * 1000, 1024 / of_wall[1],
-		       of_cpu[1] * 1000, of_cpu[1] / of_cpu[0]);
+		       of_cpu[1] * 1000, of_cpu[1] / of_cpu[0], of_wall[1] / of_wall[0]);
 		fflush(stdout);
 	}
 	return 0;

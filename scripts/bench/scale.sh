@@ -1,0 +1,151 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+. "$(dirname "$0")/bench.sh"
+
+usage() {
+	cat <<'TEXT'
+Usage: scripts/bench/scale.sh [--quick] [CURVE…]
+
+How the cost of a message, or of an operation, grows with the number of things. Curves (all):
+
+  lanes          connections that are lanes, in pairs
+  shared         subscribers of one subject that is published on
+  flows          routes in the kernel, of one sender
+  senders        the same, of a hundred senders
+  frames         frames in a send
+  subscriptions  subscriptions, three quarters of them with wildcards
+  publishers     publishers to one subscriber
+  fan-out        subscribers that get each message
+  size           bytes of a message
+  loops          threads of the proxy, four pairs beside each other, kernel path off
+
+Each point is a line of JSON in BUILD/bench/scale.jsonl, which is written anew. Needs root for the
+lanes. About eight minutes; --quick: small points only, one minute.
+
+Environment: BUILD (the build directory), SECONDS_EACH (of a point of xylem bench, 2).
+TEXT
+}
+
+quick=
+curves=
+for word in "$@"; do
+	case $word in
+	--quick) quick=1 ;;
+	--help) usage && exit ;;
+	-*) usage >&2 && exit 2 ;;
+	*) curves="$curves $word" ;;
+	esac
+done
+curves=${curves:-lanes shared flows senders frames subscriptions publishers fan-out size loops}
+seconds=${SECONDS_EACH:-${quick:+0.3}}
+seconds=${seconds:-2}
+
+out=$build/bench/scale.jsonl
+mkdir -p "$build/bench"
+: >"$out"
+next=$((20000 + $$ % 20000))
+ulimit -n 20000 2>/dev/null || true
+
+here=$root/scripts/bench
+compile scale "$here/scale_lanes.c" "$here/scale_flows.c" "$here/scale_subjects.c" \
+	"$here/wire.c" "$here/gauge.c" -lbpf
+
+# points SMALL LARGE: which of the two lists
+points() { [ -n "$quick" ] && echo "$1" || echo "$2"; }
+
+# told: to the file, and as progress
+told() { tee -a "$out" | cut -c1-160 >&2; }
+
+# serve PATH [OPTION…]: a proxy of the curve's own
+serve() {
+	next=$((next + 1))
+	port=$next path=$1
+	shift
+	"$build/xylem" serve --listen "127.0.0.1:$port" --kernel-path "$path" \
+		--instance "bench-$$-$port" --admin "$work/$port.sock" --log-level error "$@" &
+	pids=$!
+	until_it "$build/xylem" status --ready --admin "$work/$port.sock"
+}
+
+# ended: the proxy must not have been stuck at any point
+ended() {
+	"$build/xylem" status --json --admin "$work/$port.sock" |
+		jq -c --arg curve "$1" '{bench: "scale", curve: $curve, stuck: .counters.stuck_loops}' |
+		told
+	stop
+}
+
+# of_one CURVE POINTS [OPTION…]: a curve of scale.c
+of_one() {
+	curve=$1 list=$2
+	shift 2
+	serve on "$@"
+	# shellcheck disable=SC2086 # a list
+	"$work/scale" "$curve" "$pids" "$port" "bench-$$-$port" $list | told
+	ended "$curve"
+}
+
+# works CURVE OPTION POINTS [OPTION…]: a curve of xylem bench, both ways of the proxy
+works() {
+	curve=$1 option=$2 list=$3
+	shift 3
+	for path in on off; do
+		serve $path
+		for x in $list; do
+			"$build/xylem" bench publish --server "127.0.0.1:$port" \
+				--admin "$work/$port.sock" --duration "${seconds}s" \
+				--warmup 200ms --json "$option" "$x" "$@" |
+				curve_line "$curve" "$x" $path | told
+		done
+		stop
+	done
+}
+
+# curve_line CURVE X PATH: from a line of xylem bench
+curve_line() {
+	jq -c --arg curve "$1" --arg x "$2" --arg path "$3" '{bench: "scale", curve: $curve,
+		x: ($x | tonumber), path: $path, message_ns: (1e9 / .messages_per_second),
+		messages_per_second, proxy_cpu_ns: .proxy.cpu_ns_per_message,
+		switches: .proxy.switches_per_message, lane, good}'
+}
+
+for curve in $curves; do
+	echo "== $curve" >&2
+	case $curve in
+	lanes) of_one lanes "$(points '2 20 200' '2 10 100 1000 2000 4000')" ;;
+	shared) of_one shared "$(points '1 10 100' '1 10 100 500 1000 2000 4000')" ;;
+	flows) of_one flows "$(points '1 10 100' '1 10 100 1000 10000 100000')" --flows 131072 ;;
+	senders) of_one senders "$(points '1 10 100' '1 10 100 1000 10000 100000')" --flows 131072 ;;
+	frames) of_one frames '1 2 4 8 16 32 64' ;;
+	subscriptions)
+		of_one subscriptions \
+			"$(points '10 1000 10000' '10 100 1000 10000 100000 300000 1000000')"
+		;;
+	publishers) works publishers --publishers "$(points '1 4' '1 2 4 8 16 32 64')" ;;
+	fan-out)
+		works fan-out --subscribers "$(points '1 8' '1 2 4 8 16 32 64 128 256 512')"
+		;;
+	size)
+		works size --size \
+			"$(points '64 16384' '64 256 1024 4096 16384 65536 262144 1048576')"
+		;;
+	loops)
+		loops=1
+		while [ $loops -le "$(nproc)" ]; do
+			serve off --loops $loops
+			"$build/xylem" bench publish --pairs --publishers 4 --subscribers 4 \
+				--server "127.0.0.1:$port" --admin "$work/$port.sock" \
+				--duration "${seconds}s" --warmup 200ms --json |
+				curve_line loops $loops off | told
+			stop
+			loops=$((loops * 2))
+		done
+		;;
+	*) usage >&2 && exit 2 ;;
+	esac
+done
+if [ "$(jq -s 'map(select(.good == false or (.stuck // 0) > 0)) | length' "$out")" != 0 ]; then
+	echo "scale: a message was wrong, or the proxy was stuck: see $out" >&2
+	exit 1
+fi
+echo "$out: $(wc -l <"$out") lines" >&2

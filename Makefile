@@ -243,6 +243,29 @@ plots:
 	@scripts/deps.sh check check bench
 	@BUILD=$(abspath $(BUILD)) scripts/bench/plot.sh
 
+# ---- comparison ----------------------------------------------------------------------------------
+# Others, by their clients where those are installed, in the bench's own engine. Nothing of the
+# product knows of them.
+BENCH = $(BUILD)/bench
+PEERS := $(foreach p,nats=libnats redis=hiredis zeromq=libzmq mosquitto=libmosquitto,$(if $(shell \
+	pkg-config --exists $(lastword $(subst =, ,$(p))) 2>/dev/null && echo yes),$(p)))
+PEER_NAMES = $(foreach p,$(PEERS),$(firstword $(subst =, ,$(p))))
+PEER_LIBS = $(foreach p,$(PEERS),$(shell pkg-config --libs $(lastword $(subst =, ,$(p)))))
+PEER_OBJ = $(foreach p,main stream $(PEER_NAMES),$(BENCH)/obj/$(p).o)
+$(BENCH)/.peers: force
+	@mkdir -p $(@D)
+	@echo '$(PEERS)' | cmp -s - $@ || echo '$(PEERS)' > $@
+$(BENCH)/obj/%.o: scripts/bench/peers/%.c $(FLAGS) $(BENCH)/.peers | $(PACKAGES_OK)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(foreach p,$(PEER_NAMES),-DPEER_$(shell echo $(p) | tr a-z A-Z)) -MMD -MP -c $< -o $@
+$(BENCH)/peers: $(PEER_OBJ) $(A_cmd) $(ARCHIVES)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(PEER_LIBS)
+$(BENCH)/zeromq_proxy: scripts/bench/zeromq_proxy.c $(FLAGS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -o $@ $< $(LDFLAGS_ALL) $(shell pkg-config --libs libzmq)
+.PHONY: bench-programs
+bench-programs: all $(BENCH)/peers $(if $(filter zeromq=%,$(PEERS)),$(BENCH)/zeromq_proxy)
+
 # Fuzzers explore in a build of their own, with clang's libFuzzer and sanitizers.
 FUZZ_BUILD = $(BUILD)/fuzz
 FUZZ_SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -266,7 +289,7 @@ run: deps
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) scripts/run.sh
 
-FORMATTED = $(wildcard user/*/*.[ch] docs/examples/*.c include/xylem/*.h bpf/*.[ch] tests/*/*.[ch])
+FORMATTED = $(wildcard user/*/*.[ch] scripts/bench/peers/*.[ch] docs/examples/*.c include/xylem/*.h bpf/*.[ch] tests/*/*.[ch])
 lint:
 	@scripts/deps.sh check lint
 	@scripts/lint-includes.sh
@@ -320,4 +343,4 @@ help:
 	@echo '           XY_TEST_FILTER (one test function of a test program)'
 
 .SECONDARY:
--include $(OBJ_all:.o=.d) $(wildcard $(BUILD)/obj/tests/*/*.d)
+-include $(OBJ_all:.o=.d) $(wildcard $(BUILD)/obj/tests/*/*.d $(BENCH)/obj/*.d)

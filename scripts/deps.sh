@@ -7,7 +7,7 @@
 #   scripts/deps.sh install STAGE…   installs what is missing, and only that (root, apt-get)
 #   scripts/deps.sh list             prints the packages
 #
-# Stages: build, check, lint, tidy, fuzz, bench, pods, vm. Programs and headers are probed instead of asking dpkg, so that
+# Stages: build, check, lint, tidy, fuzz, bench, pods, vm, peers. Programs and headers are probed instead of asking dpkg, so that
 # a hand-built library counts.
 set -euo pipefail
 
@@ -44,6 +44,17 @@ vm        qemu-system-x86  program qemu-system-x86_64
 vm        busybox-static   program busybox
 vm        cpio             program cpio
 vm        debian-archive-keyring file /usr/share/keyrings/debian-archive-keyring.gpg
+peers     python3          program python3
+peers     nats-server      program nats-server
+peers     redis-server     program redis-server
+peers     mosquitto        program mosquitto
+peers     haproxy          program haproxy
+peers     nginx-light      program nginx
+peers     libnginx-mod-stream file /usr/lib/nginx/modules/ngx_stream_module.so
+peers     libnats-dev      header  nats/nats.h
+peers     libhiredis-dev   header  hiredis/hiredis.h
+peers     libzmq3-dev      header  zmq.h
+peers     libmosquitto-dev header  mosquitto.h
 '
 
 # bpftool lives where only root's PATH looks.
@@ -84,7 +95,7 @@ check)
 	mapfile -t packages < <(missing "$@")
 	[[ ${#packages[@]} == 0 ]] && exit 0
 	echo "missing packages: ${packages[*]}" >&2
-	if [[ " $* " =~ " "(tidy|fuzz|bench|pods|vm)" " ]]; then
+	if [[ " $* " =~ " "(tidy|fuzz|bench|pods|vm|peers)" " ]]; then
 		echo "install them with: apt-get install ${packages[*]}" >&2
 	else
 		echo "install them with: make deps (as root)" >&2

@@ -78,6 +78,39 @@ static void each_flipped_bit_is_seen_where_it_is_looked_for(void **state)
 	}
 }
 
+static void a_stamp_tells_whose_it_is_and_which(void **state)
+{
+	(void)state;
+	for (uint32_t size = STAMP; size < SIZE_MAX_HERE; size++) {
+		for (unsigned from = 0; from < 5; from++) {
+			unsigned producer = from;
+			uint64_t index = 0;
+
+			make(size, 3, 77);
+			assert_true(xy_bench_stamped(message, size, size, 5, &producer, &index));
+			assert_int_equal(producer, 3);
+			assert_int_equal(index, 77);
+		}
+	}
+}
+
+static void a_stamp_of_nobody_is_seen(void **state)
+{
+	unsigned producer = 0;
+	uint64_t index;
+
+	(void)state;
+	make(64, 3, 77);
+	assert_false(xy_bench_stamped(message, 64, 64, 3, &producer, &index));
+	assert_false(xy_bench_stamped(message, STAMP - 1, 64, 5, &producer, &index));
+	assert_false(xy_bench_stamped(message, 64, 65, 5, &producer, &index));
+	for (unsigned bit = 0; bit < 8 * STAMP; bit++) {
+		make(64, 3, 77);
+		message[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		assert_false(xy_bench_stamped(message, 64, 64, 5, &producer, &index));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -85,6 +118,8 @@ int main(void)
 		cmocka_unit_test(another_length_is_seen),
 		cmocka_unit_test(another_index_producer_or_size_is_seen),
 		cmocka_unit_test(each_flipped_bit_is_seen_where_it_is_looked_for),
+		cmocka_unit_test(a_stamp_tells_whose_it_is_and_which),
+		cmocka_unit_test(a_stamp_of_nobody_is_seen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

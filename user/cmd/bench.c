@@ -121,7 +121,8 @@ static const struct xy_option bench_options[] = {
 };
 
 /* All runs; repetitions are interleaved. A status. */
-static int bench_all(const struct xy_bench *bench, struct xy_table *table)
+static int bench_all(const struct xy_bench *bench, const struct xy_command *command,
+		     struct xy_table *table)
 {
 	int status = XY_CMD_OK;
 
@@ -135,8 +136,8 @@ static int bench_all(const struct xy_bench *bench, struct xy_table *table)
 			continue;
 		if (xy_stop_wanted())
 			return XY_CMD_SIGNALLED;
-		r = xy_bench_conduct(bench, &xy_command_bench, request, bench->size[size],
-				     repetition + 1, &result, &begun);
+		r = xy_bench_conduct(bench, command, request, bench->size[size], repetition + 1,
+				     &result, &begun);
 		if (begun)
 			xy_bench_report(bench, table, &result);
 		/* Wrong figures of one run say nothing about the others. */
@@ -150,15 +151,16 @@ static int bench_all(const struct xy_bench *bench, struct xy_table *table)
 	return status;
 }
 
-static int bench_run(int argc, char **argv)
+int xy_bench_main(const struct xy_command *command, const struct xy_bench_transport *transport,
+		  int argc, char **argv)
 {
-	struct xy_bench bench = {0};
+	struct xy_bench bench = {.transport = transport};
 	struct xy_table table;
 	int first, status, written;
 
-	if (!xy_options_parse(&xy_command_bench, argc, argv, &bench, &first, &status))
+	if (!xy_options_parse(command, argc, argv, &bench, &first, &status))
 		return status;
-	status = xy_bench_plan(&bench, &xy_command_bench, argv + first);
+	status = xy_bench_plan(&bench, command, argv + first);
 	if (status)
 		return status;
 	status = xy_stop_install();
@@ -167,9 +169,14 @@ static int bench_run(int argc, char **argv)
 		return XY_CMD_FAILURE;
 	}
 	xy_bench_report_begin(&bench, &table);
-	status = bench_all(&bench, &table);
+	status = bench_all(&bench, command, &table);
 	written = xy_bench_report_end(&bench, &table);
 	return status ? status : written;
+}
+
+static int bench_run(int argc, char **argv)
+{
+	return xy_bench_main(&xy_command_bench, &xy_bench_client, argc, argv);
 }
 
 const struct xy_command xy_command_bench = {

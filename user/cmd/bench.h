@@ -8,6 +8,7 @@
  *   bench_worker.c    a worker's life: connects, waits for the start, works, leaves
  *   bench_publish.c   what publishers and subscribers do
  *   bench_request.c   what requesters and repliers do
+ *   bench_transport.h what carries the messages; bench_client.c: libxylem
  *   bench_stamp.c     what is in a message, and whether it is what came out
  *   bench_proxy.c     CPU time and context switches of the proxy
  *   bench_report.c    results as text, JSON and CSV
@@ -29,6 +30,7 @@
 #include <sys/types.h>
 
 #include "cmd/admin.h"
+#include "cmd/bench_transport.h"
 #include "cmd/connect.h"
 #include "cmd/histogram.h"
 
@@ -38,8 +40,11 @@
 #define XY_BENCH_PRODUCERS_MAX 64
 #define XY_BENCH_CONSUMERS_MAX 512
 #define XY_BENCH_SUBJECT_SIZE  64
+#define XY_BENCH_STAMP_SIZE    16
 
 struct xy_bench {
+	const struct xy_bench_transport *transport;
+
 	/* By options. */
 	struct xy_connect connect;
 	struct xy_admin_where where; /* its path: by xy_bench_plan(), "" when none was named */
@@ -124,6 +129,10 @@ static inline unsigned xy_bench_fan_out(const struct xy_bench_run *run)
 
 /* ---- parts ----------------------------------------------------------------------------------- */
 
+/* The whole command, by this transport; argv[0] is its name. A status. */
+int xy_bench_main(const struct xy_command *command, const struct xy_bench_transport *transport,
+		  int argc, char **argv);
+
 /* A status; says what is wrong. */
 int xy_bench_plan(struct xy_bench *bench, const struct xy_command *command, char **works);
 
@@ -173,8 +182,9 @@ int xy_bench_work(struct xy_bench_run *run, struct xy_bench_worker *self,
 struct xy_bench_job {
 	struct xy_bench_run *run;
 	struct xy_bench_worker *self;
-	struct xy_connect connect;
-	struct xy_topic *topic;
+	const struct xy_command *command;
+	const struct xy_bench_transport *transport;
+	void *link;       /* the transport's */
 	uint8_t *message; /* run->size bytes */
 };
 /* When the index-th message of a producer is due; the start, without a rate. */
@@ -202,6 +212,10 @@ void xy_bench_stamp(uint8_t *message, uint32_t size, unsigned producer, uint64_t
 /* Whether these bytes are that message; `pattern` (NULL = do not compare) is what fill made. */
 bool xy_bench_intact(const void *data, size_t length, uint32_t size, unsigned producer,
 		     uint64_t index, const uint8_t *pattern);
+
+/* Whose it is, by its stamp, and which; tried from *producer on. False: nobody's. */
+bool xy_bench_stamped(const void *data, size_t length, uint32_t size, unsigned producers,
+		      unsigned *producer, uint64_t *ret_index);
 
 /* After each run; the text is a table, printed by end. */
 struct xy_table;

@@ -123,6 +123,23 @@ static const char *contradiction(const struct xy_bench *bench)
 	return NULL;
 }
 
+/* What this transport cannot do. NULL: nothing of what is wanted. */
+static const char *impossible(const struct xy_bench *bench)
+{
+	const struct xy_bench_transport *transport = bench->transport;
+
+	if (bench->request && bench->rate > 0 && !transport->request_async)
+		return "option --rate: not of requests by this transport";
+	if (bench->request && !transport->request && bench->producers + bench->consumers > 2 &&
+	    !bench->pairs)
+		return "request: by this transport, by pairs";
+	for (unsigned i = 0; i < bench->sizes; i++)
+		if (transport->anonymous && bench->size[i] < XY_BENCH_STAMP_SIZE)
+			return "option --size: at least 16 by this transport, which tells nothing "
+			       "of a message but its bytes";
+	return NULL;
+}
+
 int xy_bench_plan(struct xy_bench *bench, const struct xy_command *command, char **works)
 {
 	const char *words = contradiction(bench);
@@ -137,6 +154,9 @@ int xy_bench_plan(struct xy_bench *bench, const struct xy_command *command, char
 					   "option --size: '%s' is not a list of up to %d sizes "
 					   "from 0 to 1M; write 64 or 0,64,1K,1M",
 					   bench->sizes_text, XY_BENCH_SIZES_MAX);
+	words = impossible(bench);
+	if (words)
+		return xy_options_complain(command, "%s", words);
 	if (bench->proxy_pid && kill((pid_t)bench->proxy_pid, 0) && errno == ESRCH)
 		return xy_options_complain(command, "option --proxy-pid: there is no process %llu",
 					   (unsigned long long)bench->proxy_pid);

@@ -13,7 +13,7 @@
 #define OUTSTANDING_BYTES (8u << 20)
 
 static void reply_take(struct xy_bench_job *job, uint64_t index, uint64_t begin_ns,
-		       const struct xy_message *reply)
+		       const struct xy_bench_message *reply)
 {
 	const struct xy_bench_run *run = job->run;
 	uint64_t now = xy_clock_ns(), done;
@@ -38,21 +38,19 @@ static void begin(struct xy_bench_job *job, uint64_t index)
 
 static int request_each(struct xy_bench_job *job)
 {
-	const struct xy_bench_run *run = job->run;
-	struct xy_message reply;
+	struct xy_bench_message reply;
 
 	for (uint64_t index = 0; xy_bench_goes_on(job, index); index++) {
 		uint64_t begin_ns = xy_clock_ns();
 		int r;
 
 		begin(job, index);
-		r = xy_client_request(job->connect.client, job->topic, job->message, run->size,
-				      (int)job->run->bench->where.timeout_ms, &reply);
+		r = xy_bench_request(job, &reply);
 		/* Without a reply: the conductor sees that it was begun and not done. */
 		if (!r)
 			reply_take(job, index, begin_ns, &reply);
 		else if (r != -ETIMEDOUT && r != -ENOENT && r != -EINTR)
-			return xy_connect_complain(&job->connect, "no reply", r);
+			return xy_bench_complain(job, "no reply", r);
 	}
 	return XY_CMD_OK;
 }
@@ -71,15 +69,14 @@ struct flight {
 	uint16_t spare[OUTSTANDING_MAX]; /* of all, from count on; those before are under way */
 };
 
-static void on_reply(struct xy_client *client, const struct xy_message *message, void *context)
+void xy_bench_replied(void *context, const struct xy_bench_message *reply)
 {
 	struct outstanding *request = context;
 	struct flight *flight = request->flight;
 
-	(void)client;
 	/* Without: the conductor sees that it was begun and not done. */
-	if (message)
-		reply_take(flight->job, request->index, request->due_ns, message);
+	if (reply)
+		reply_take(flight->job, request->index, request->due_ns, reply);
 	flight->spare[--flight->count] = (uint16_t)(request - flight->all);
 }
 
@@ -87,13 +84,13 @@ static void on_reply(struct xy_client *client, const struct xy_message *message,
 static int flight_wait(struct flight *flight, unsigned most, enum xy_bench_phase end)
 {
 	struct xy_bench_job *job = flight->job;
-	struct pollfd polled = {.fd = xy_client_fd(job->connect.client), .events = POLLIN};
+	struct pollfd polled = {.fd = job->transport->fd(job), .events = POLLIN};
 
 	for (;;) {
-		int r = xy_client_process(job->connect.client);
+		int r = job->transport->process(job);
 
 		if (r)
-			return xy_connect_complain(&job->connect, "connection", r);
+			return xy_bench_complain(job, "connection", r);
 		if (flight->count <= most || xy_bench_phase(job->run) >= end)
 			return XY_CMD_OK;
 		poll(&polled, 1, LOOK_MS);
@@ -110,14 +107,13 @@ static int flight_send(struct flight *flight, uint64_t index, uint64_t due_ns)
 	request->index = index;
 	request->due_ns = due_ns;
 	flight->count++;
-	r = xy_client_request_async(job->connect.client, job->topic, job->message, job->run->size,
-				    (int)job->run->bench->where.timeout_ms, on_reply, request);
+	r = job->transport->request_async(job, job->message, request);
 	if (r)
 		flight->count--; /* its handler will not be called */
 	else
-		r = xy_client_process(job->connect.client);
+		r = job->transport->process(job);
 	if (r && r != -EINTR)
-		return xy_connect_complain(&job->connect, "no reply", r);
+		return xy_bench_complain(job, "no reply", r);
 	return XY_CMD_OK;
 }
 
@@ -159,18 +155,17 @@ int xy_bench_requester(struct xy_bench_job *job)
 
 int xy_bench_replier(struct xy_bench_job *job)
 {
-	struct xy_message request;
+	struct xy_bench_message request;
 
 	while (xy_bench_phase(job->run) != XY_BENCH_BYE) {
-		int r = xy_client_next(job->connect.client, -1, &request);
+		int r = job->transport->next(job, &request);
 
 		if (!r)
-			r = xy_client_reply(job->connect.client, &request, request.data,
-					    request.length);
+			r = xy_bench_reply(job, &request);
 		if (r == -EINVAL)
 			job->self->foreign++;
 		else if (r && r != -EINTR)
-			return xy_connect_complain(&job->connect, "connection", r);
+			return xy_bench_complain(job, "connection", r);
 	}
 	return XY_CMD_OK;
 }

@@ -7,6 +7,7 @@
 struct stamp {
 	uint64_t index, check;
 };
+_Static_assert(sizeof(struct stamp) == XY_BENCH_STAMP_SIZE, "a stamp");
 
 #define TWO_STAMPS (2 * sizeof(struct stamp))
 
@@ -38,6 +39,24 @@ void xy_bench_stamp(uint8_t *message, uint32_t size, unsigned producer, uint64_t
 	memcpy(message, &stamp, xy_min(size, sizeof(stamp)));
 	if (size >= TWO_STAMPS)
 		memcpy(message + size - sizeof(stamp), &stamp, sizeof(stamp));
+}
+
+bool xy_bench_stamped(const void *data, size_t length, uint32_t size, unsigned producers,
+		      unsigned *producer, uint64_t *ret_index)
+{
+	struct stamp stamp;
+
+	if (length < sizeof(stamp))
+		return false;
+	memcpy(&stamp, data, sizeof(stamp));
+	for (unsigned tried = 0; tried < producers; tried++) {
+		if (stamp_of(size, *producer, stamp.index).check == stamp.check) {
+			*ret_index = stamp.index;
+			return true;
+		}
+		*producer = (*producer + 1) % producers;
+	}
+	return false;
 }
 
 bool xy_bench_intact(const void *data, size_t length, uint32_t size, unsigned producer,

@@ -17,8 +17,6 @@
 #define AWAKE_NS     (100 * 1000ull)
 /* Longest sleep between two looks at the phase. */
 #define LOOK_NS      (20 * XY_NS_PER_MS)
-/* Of a subscriber on a machine that has no time for it. */
-#define STALL_MS     5000
 #define UNSENT_STEPS 1000000
 
 /* ---- time ------------------------------------------------------------------------------------ */
@@ -35,14 +33,16 @@ uint64_t xy_bench_due_ns(const struct xy_bench_run *run, unsigned producer, uint
 
 int xy_bench_wait(struct xy_bench_job *job, uint64_t due_ns)
 {
-	struct pollfd polled = {.fd = xy_client_fd(job->connect.client), .events = POLLIN};
+	const struct xy_bench_transport *transport = job->transport;
+	struct pollfd polled = {.fd = transport->process ? transport->fd(job) : -1,
+				.events = POLLIN};
 	uint64_t now;
 
 	while ((now = xy_clock_ns()) < due_ns && xy_bench_phase(job->run) == XY_BENCH_RUN) {
-		int r = xy_client_process(job->connect.client);
+		int r = transport->process ? transport->process(job) : 0;
 
 		if (r)
-			return xy_connect_complain(&job->connect, "connection", r);
+			return xy_bench_complain(job, "connection", r);
 		if (due_ns - now > AWAKE_NS) {
 			uint64_t rest_ns = xy_min(due_ns - now - AWAKE_NS, LOOK_NS);
 
@@ -128,34 +128,21 @@ static void worker_pin(const struct xy_bench_run *run, const struct xy_bench_wor
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* Its own with --pairs, else everybody's. */
-static void subject_of(const struct xy_bench_job *job, char *subject, size_t size)
+/* Subjects are one's own with --pairs, else everybody's; replies have another. */
+static int worker_open(struct xy_bench_job *job)
 {
 	const struct xy_bench_run *run = job->run;
+	char there[XY_BENCH_SUBJECT_SIZE + 16], back[sizeof(there) + 2];
+	bool producer = job->self->producer;
 
 	if (run->bench->pairs)
-		snprintf(subject, size, "%s.%u", run->subject, job->self->index);
+		snprintf(there, sizeof(there), "%s.%u", run->subject, job->self->index);
 	else
-		snprintf(subject, size, "%s", run->subject);
-}
-
-static int worker_prepare(struct xy_bench_job *job)
-{
-	const struct xy_bench_run *run = job->run;
-	struct xy_subscribe_options options = {.size = sizeof(options), .stall_ms = STALL_MS};
-	char subject[XY_BENCH_SUBJECT_SIZE + 16];
-	struct xy_subscription *subscription;
-	int r;
-
-	subject_of(job, subject, sizeof(subject));
-	/* Several repliers share the requests. */
-	if (run->request && !run->bench->pairs && run->consumers > 1)
-		options.group = "bench";
-	if (job->self->producer)
-		r = xy_client_declare(job->connect.client, subject, &job->topic);
-	else
-		r = xy_client_subscribe(job->connect.client, subject, &options, &subscription);
-	return r ? xy_connect_complain(&job->connect, subject, r) : XY_CMD_OK;
+		snprintf(there, sizeof(there), "%s", run->subject);
+	snprintf(back, sizeof(back), "%s.r", there);
+	if (!run->request)
+		return job->transport->open(job, producer ? there : NULL, producer ? NULL : there);
+	return job->transport->open(job, producer ? there : back, producer ? back : there);
 }
 
 /* False: everybody is to leave. A run of few messages may have ended already: then there is
@@ -170,29 +157,38 @@ static bool worker_await_start(struct xy_bench_job *job, int gate)
 	return xy_bench_phase(job->run) != XY_BENCH_BYE;
 }
 
-static int worker_act(struct xy_bench_job *job, int gate)
+/* Until all that is on its way has come. */
+static void worker_stay(const struct xy_bench_job *job)
 {
-	int status = worker_prepare(job);
+	while (xy_bench_phase(job->run) != XY_BENCH_BYE)
+		poll(NULL, 0, LOOK_NS / XY_NS_PER_MS);
+}
 
-	if (status || !worker_await_start(job, gate))
+static int worker_act(struct xy_bench_job *job)
+{
+	int status;
+
+	if (!job->self->producer)
+		return job->run->request ? xy_bench_replier(job) : xy_bench_subscriber(job);
+	status = job->run->request ? xy_bench_requester(job) : xy_bench_publisher(job);
+	if (status)
 		return status;
-	if (job->self->producer) {
-		status = job->run->request ? xy_bench_requester(job) : xy_bench_publisher(job);
-		job->self->lane = xy_client_on_lane(job->connect.client);
-		if (!status)
-			atomic_store(&job->self->state, XY_BENCH_FINAL);
-		return status;
-	}
-	status = job->run->request ? xy_bench_replier(job) : xy_bench_subscriber(job);
-	job->self->lane = xy_client_on_lane(job->connect.client);
-	return status;
+	atomic_store(&job->self->state, XY_BENCH_FINAL);
+	if (!job->transport->sync)
+		worker_stay(job);
+	return XY_CMD_OK;
 }
 
 int xy_bench_work(struct xy_bench_run *run, struct xy_bench_worker *self,
 		  const struct xy_command *command, int gate)
 {
-	struct xy_bench_job job = {.run = run, .self = self, .connect = run->bench->connect};
-	int status;
+	struct xy_bench_job job = {
+		.run = run,
+		.self = self,
+		.command = command,
+		.transport = run->bench->transport,
+	};
+	int status, ended;
 
 	worker_pin(run, self);
 	prctl(PR_SET_TIMERSLACK, 1);
@@ -202,17 +198,13 @@ int xy_bench_work(struct xy_bench_run *run, struct xy_bench_worker *self,
 		return XY_CMD_FAILURE;
 	}
 	xy_bench_fill(job.message, run->size);
-	job.connect.no_reconnect = true;
-	status = xy_connect_open(&job.connect, command);
+	status = worker_open(&job);
 	if (!status) {
 		worker_signals();
-		self->endpoint = xy_client_endpoint(job.connect.client);
-		self->lane = xy_client_on_lane(job.connect.client);
-		status = worker_act(&job, gate);
-		if (job.connect.failed)
-			status = XY_CMD_FAILURE;
+		if (worker_await_start(&job, gate))
+			status = worker_act(&job);
 	}
-	xy_connect_close(&job.connect);
+	ended = job.transport->close(&job);
 	free(job.message);
-	return status;
+	return status ? status : ended;
 }

@@ -118,6 +118,35 @@ $(BUILD)/examples/%: docs/examples/%.c $(BUILD)/libxylem.so $(wildcard include/x
 	$(CC) -std=gnu17 $(OPT) -Wall -Wextra -Werror -Iinclude $(SANITIZE) $(CFLAGS) -o $@ $< \
 		-L$(BUILD) -lxylem -Wl,-rpath,'$$ORIGIN/..' $(LDFLAGS)
 
+# ---- comparison ----------------------------------------------------------------------------------
+# Others, by their clients where those are installed, in the bench's own engine. Nothing of the
+# product knows of them.
+BENCH = $(BUILD)/bench
+PEERS := $(foreach p,nats=libnats redis=hiredis zeromq=libzmq mosquitto=libmosquitto,$(if $(shell \
+	pkg-config --exists $(lastword $(subst =, ,$(p))) 2>/dev/null && echo yes),$(p)))
+PEER_NAMES = $(foreach p,$(PEERS),$(firstword $(subst =, ,$(p))))
+PEER_LIBS = $(foreach p,$(PEERS),$(shell pkg-config --libs $(lastword $(subst =, ,$(p)))))
+PEER_OBJ = $(foreach p,main stream $(PEER_NAMES),$(BENCH)/obj/$(p).o)
+$(BENCH)/.peers: force
+	@mkdir -p $(@D)
+	@echo '$(PEERS)' | cmp -s - $@ || echo '$(PEERS)' > $@
+$(BENCH)/obj/%.o: scripts/bench/peers/%.c $(FLAGS) $(BENCH)/.peers | $(PACKAGES_OK)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(foreach p,$(PEER_NAMES),-DPEER_$(shell echo $(p) | tr a-z A-Z)) -MMD -MP -c $< -o $@
+$(BENCH)/peers: $(PEER_OBJ) $(A_cmd) $(ARCHIVES)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(PEER_LIBS)
+$(BENCH)/zeromq_proxy: scripts/bench/zeromq_proxy.c $(FLAGS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -o $@ $< $(LDFLAGS_ALL) $(shell pkg-config --libs libzmq)
+.PHONY: bench-programs bench bench-quick
+bench-programs: all $(BENCH)/peers $(if $(filter zeromq=%,$(PEERS)),$(BENCH)/zeromq_proxy)
+# What cannot be installed is left out, and told.
+bench bench-quick:
+	@CC="$(CC)" scripts/deps.sh install build check
+	@scripts/deps.sh install peers || echo 'bench: without those'
+	@$(MAKE) --no-print-directory bench-programs $(BUILD)/tests/e2e/test_idle
+	@python3 -B scripts/bench/compare.py --build $(BUILD) $(if $(filter bench-quick,$@),--quick) $(BENCH_OPTIONS)
+
 # ---- tests ------------------------------------------------------------------------------------
 LEVELS := unit fuzz kernel e2e
 tests_of = $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/$(1)/test_*.c)))
@@ -166,9 +195,9 @@ $(call tests_of,fuzz): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUIL
 $(BUILD)/obj/tests/fuzz/test_verdict.o: $(wildcard bpf/*.h)
 
 .PHONY: tests check check-unit check-fuzz check-kernel check-e2e check-model model
-tests: $(TESTS)
+tests: $(TESTS) $(BENCH)/peers
 check-unit check-fuzz check-kernel check-e2e: check-%: $(BUILD)/xylem
-	@$(MAKE) --no-print-directory $(call tests_of,$*)
+	@$(MAKE) --no-print-directory $(call tests_of,$*) $(if $(filter e2e,$*),$(BENCH)/peers)
 	@BUILD=$(BUILD) scripts/check.sh $*
 check: deps
 	@$(MAKE) --no-print-directory all tests
@@ -243,29 +272,6 @@ plots:
 	@scripts/deps.sh check check bench
 	@BUILD=$(abspath $(BUILD)) scripts/bench/plot.sh
 
-# ---- comparison ----------------------------------------------------------------------------------
-# Others, by their clients where those are installed, in the bench's own engine. Nothing of the
-# product knows of them.
-BENCH = $(BUILD)/bench
-PEERS := $(foreach p,nats=libnats redis=hiredis zeromq=libzmq mosquitto=libmosquitto,$(if $(shell \
-	pkg-config --exists $(lastword $(subst =, ,$(p))) 2>/dev/null && echo yes),$(p)))
-PEER_NAMES = $(foreach p,$(PEERS),$(firstword $(subst =, ,$(p))))
-PEER_LIBS = $(foreach p,$(PEERS),$(shell pkg-config --libs $(lastword $(subst =, ,$(p)))))
-PEER_OBJ = $(foreach p,main stream $(PEER_NAMES),$(BENCH)/obj/$(p).o)
-$(BENCH)/.peers: force
-	@mkdir -p $(@D)
-	@echo '$(PEERS)' | cmp -s - $@ || echo '$(PEERS)' > $@
-$(BENCH)/obj/%.o: scripts/bench/peers/%.c $(FLAGS) $(BENCH)/.peers | $(PACKAGES_OK)
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(foreach p,$(PEER_NAMES),-DPEER_$(shell echo $(p) | tr a-z A-Z)) -MMD -MP -c $< -o $@
-$(BENCH)/peers: $(PEER_OBJ) $(A_cmd) $(ARCHIVES)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(PEER_LIBS)
-$(BENCH)/zeromq_proxy: scripts/bench/zeromq_proxy.c $(FLAGS)
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -o $@ $< $(LDFLAGS_ALL) $(shell pkg-config --libs libzmq)
-.PHONY: bench-programs
-bench-programs: all $(BENCH)/peers $(if $(filter zeromq=%,$(PEERS)),$(BENCH)/zeromq_proxy)
-
 # Fuzzers explore in a build of their own, with clang's libFuzzer and sanitizers.
 FUZZ_BUILD = $(BUILD)/fuzz
 FUZZ_SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -329,6 +335,8 @@ help:
 	@echo 'make check-asan    every test in a build with the address and undefined sanitizers; also check-tsan'
 	@echo 'make check-vm      tests on older kernels, in virtual machines, as a table; GUESTS="5.10 6.1": these'
 	@echo 'make fuzz          lets every fuzzer explore for SECONDS=$(SECONDS); FUZZER=name: one'
+	@echo 'make bench         compares with NATS, Redis, ZeroMQ, mosquitto, haproxy, nginx, in half an hour;'
+	@echo '                   make bench-quick: in three minutes (root; docs/PERFORMANCE.md)'
 	@echo 'make mutants       breaks the product in many small ways and expects red tests; MUTANT=name: one'
 	@echo 'make bench-scale   how cost grows with lanes, flows, subscriptions … (root, 8 minutes); CURVES="lanes": these'
 	@echo 'make bench-lines   a newline server with pipes and one without'

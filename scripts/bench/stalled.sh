@@ -18,7 +18,8 @@ out).
            nothing else, before a release: what it judges is time, so no test runs it. Which mechanism
            keeps a promise is tested by counters: tests/e2e/test_stalled.c.
 
-Environment: BUILD (the build directory), DURATION (seconds of each run, 9).
+Environment: BUILD (the build directory), DURATION (seconds of each run, 9), PATHS (on off), POLICIES
+(block drop-newest drop-oldest disconnect).
 TEXT
 }
 
@@ -39,8 +40,8 @@ next=$((20000 + $$ % 20000))
 printf '%-28s %8s %8s %13s %13s %8s %9s %12s\n' "$duration s, 20,000/s of 1 KiB" alone beside \
 	"longest stall" "worst latency" lost cut peak
 
-for path in on off; do
-	for policy in block drop-newest drop-oldest disconnect; do
+for path in ${PATHS:-on off}; do
+	for policy in ${POLICIES:-block drop-newest drop-oldest disconnect}; do
 		next=$((next + 1))
 		proxy $next $path
 		"$work/stalled" $judge "$duration" $! "xylem $policy, lanes $path" xylem \

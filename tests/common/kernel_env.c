@@ -11,10 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <bpf/bpf.h>
 #include <cmocka.h>
 
 #include "base/clock.h"
 #include "common/sandbox.h"
+#include "kernel/internal.h"
 
 /* ---- environment ----------------------------------------------------------------------------- */
 
@@ -69,25 +71,101 @@ static struct xy_listener listener_of(const struct env *env, bool wildcard)
 	return listener;
 }
 
-/* Of a failed test, which does not come to its env_close(): pins would outlive the process. */
-static struct env *opened;
+/* Loading takes long, verifying above all, on an emulated machine seconds: one kernel side serves
+ * the tests of a program that want the same sizes. */
+static struct {
+	struct xy_kernel *kernel;
+	struct xy_control control; /* as it was when it was opened */
+	bool spare;                /* no test has it; else it is of a failed test, or of this one */
+} shared;
 
-static void close_opened(void)
+/* Pins would outlive the process. */
+static void shared_close(void)
 {
-	if (opened)
-		xy_kernel_close(opened->kernel);
+	xy_kernel_close(shared.kernel);
+	shared.kernel = NULL;
+}
+
+static void map_empty(int fd, void *key)
+{
+	while (bpf_map_get_next_key(fd, NULL, key) == 0)
+		assert_int_equal(bpf_map_delete_elem(fd, key), 0);
+}
+
+static void ignore(const struct xy_pressure *pressure, void *context)
+{
+	(void)pressure;
+	(void)context;
+}
+
+/* As it was before any test; but generations go on, so that a socket which a test has not closed
+ * is nobody's. */
+static void renew(struct xy_kernel *kernel)
+{
+	uint32_t size = kernel->slots.size, generation;
+	struct xy_flow_key flow;
+	uint64_t endpoint;
+
+	map_empty(kernel->claims_fd, &endpoint);
+	map_empty(kernel->flows_fd, &flow);
+	assert_int_equal(xy_kernel_pressure_read(kernel, ignore, NULL), 0);
+	xy_slots_close(&kernel->slots);
+	assert_int_equal(xy_slots_open(&kernel->slots, size), 0);
+	for (uint32_t i = 0; i < size; i++) {
+		generation = kernel->session[i].generation;
+		kernel->session[i] = (struct xy_session){.generation = generation + 1};
+	}
+	*kernel->control = shared.control;
+}
+
+static bool is_of_size(const struct xy_kernel *kernel, const struct xy_kernel_options *options)
+{
+	return kernel->slots.size == options->slots && kernel->flows == options->flows;
+}
+
+static void kernel_open(const struct xy_kernel_options *options, struct env *env)
+{
+	static bool registered;
+	char why[512];
+	int error;
+
+	shared_close();
+	error = xy_kernel_open(options, &env->kernel, why, sizeof(why));
+	if (error) {
+		close(env->listener);
+		test_free(env);
+		/* EACCES is the verifier's: a failure. */
+		if (error == -EPERM || error == -ENOSYS)
+			unavailable(why);
+		fail_msg("%s", why);
+	}
+	shared.kernel = env->kernel;
+	shared.control = *env->kernel->control;
+	if (!registered)
+		atexit(shared_close);
+	registered = true;
+}
+
+/* Of one that is open already: what does not need other programs and maps. */
+static void kernel_take(const struct xy_kernel_options *options, struct env *env)
+{
+	struct xy_control *control = shared.kernel->control;
+
+	env->kernel = shared.kernel;
+	renew(env->kernel);
+	env->kernel->window = options->window;
+	control->listener[0] = options->listener[0];
+	control->max_message = options->max_message ? options->max_message : XY_MESSAGE_MAX_DEFAULT;
 }
 
 struct env *env_open(const struct env_options *options)
 {
-	static bool registered;
 	static const struct env_options defaults;
 	struct xy_kernel_options kernel = {0};
 	struct xy_listener listener;
 	const char *missing = sandbox_enter();
-	char instance[32], why[512];
+	char instance[32];
 	struct env *env;
-	int error;
 
 	if (missing)
 		unavailable(missing);
@@ -106,21 +184,13 @@ struct env *env_open(const struct env_options *options)
 	kernel.window = options->window ? options->window : ENV_WINDOW;
 	kernel.max_message = options->max_message;
 	kernel.trial = options->trial;
-	error = xy_kernel_open(&kernel, &env->kernel, why, sizeof(why));
-	if (error) {
-		close(env->listener);
-		test_free(env);
-		/* EACCES is the verifier's: a failure. */
-		if (error == -EPERM || error == -ENOSYS)
-			unavailable(why);
-		fail_msg("%s", why);
-	}
+	if (shared.spare && !options->trial && is_of_size(shared.kernel, &kernel))
+		kernel_take(&kernel, env);
+	else
+		kernel_open(&kernel, env);
+	shared.spare = false;
 	env->control = (struct xy_control *)xy_kernel_control(env->kernel);
 	env_beat(env);
-	opened = env;
-	if (!registered)
-		atexit(close_opened);
-	registered = true;
 	return env;
 }
 
@@ -131,8 +201,14 @@ void env_beat(struct env *env)
 
 void env_close(struct env *env)
 {
-	opened = NULL;
-	xy_kernel_close(env->kernel);
+	shared.spare = true;
+	close(env->listener);
+	test_free(env);
+}
+
+void env_end(struct env *env)
+{
+	shared_close();
 	close(env->listener);
 	test_free(env);
 }

@@ -59,11 +59,12 @@ struct frame {
 };
 
 /* Skips the running test with the reason when programs cannot be loaded here (fails it under CI),
- * else opens an environment. */
+ * else opens an environment, which is as new: programs and maps may be those of a test before. */
 struct env *env_open(const struct env_options *options);
 /* A heartbeat that outlasts the test, on however slow a machine; env_open() gives one. */
 void env_beat(struct env *env);
 void env_close(struct env *env);
+void env_end(struct env *env); /* closes the kernel side, too: no other test gets it */
 
 /* ---- clients ---- */
 

@@ -443,7 +443,7 @@ static void lanes_end_with_the_kernel_side(void **state)
 	left = publisher, right = subscriber;
 	size = put(0, FRAME(.payload = 100));
 	assert_lane_takes(size, 1);
-	env_close(env);
+	env_end(env);
 	/* Programs and maps live on through the sockets (K12). */
 	send_all(left.fd, data, size);
 	receive_all(left.proxy, got, size);

@@ -217,7 +217,7 @@ static void exactly_the_data_maps_are_pinned(void **state)
 		assert_string_equal(info.name, names[i]);
 		close(fd);
 	}
-	env_close(env);
+	env_end(env);
 	assert_int_equal(access(directory, F_OK), -1);
 }
 
@@ -349,7 +349,7 @@ static void little_lockable_memory_means_fewer_slots(void **state)
 	pid_t child;
 
 	(void)state;
-	env_close(env);
+	env_end(env);
 	options.cgroup = sandbox_cgroup();
 	child = fork();
 	if (child == 0) {
@@ -426,7 +426,7 @@ static void nothing_is_left_when_the_sockets_are_gone(void **state)
 	flow_to(env, &publisher, TOPIC, &subscriber);
 	send_frame(&publisher, FRAME(.target = TOPIC, .payload = 4));
 	receive_frame(subscriber.fd);
-	env_close(env);
+	env_end(env);
 	close(publisher.fd);
 	close(publisher.proxy);
 	close(subscriber.fd);

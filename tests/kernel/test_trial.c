@@ -79,7 +79,7 @@ static void a_redirect_that_does_not_come_about_is_the_end_of_it(void **state)
 	assert_int_equal(xy_trial(env->kernel, sandbox_cgroup(), why, sizeof(why)), -EOPNOTSUPP);
 	assert_non_null(strstr(why, "self-test of population: "));
 	assert_int_equal(footprint_cgroups("xylem-doctor"), 0);
-	env_close(env);
+	env_end(env);
 }
 
 static void hang(struct xy_ward *ward, struct xy_finding *finding)

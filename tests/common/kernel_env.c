@@ -53,24 +53,6 @@ static void listen_on(struct env *env, const char *address)
 		errno);
 }
 
-static struct xy_listener listener_of(const struct env *env, bool wildcard)
-{
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&env->address;
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)&env->address;
-	struct xy_listener listener = {.family = env->address.ss_family};
-
-	if (listener.family == AF_INET) {
-		listener.port = ntohs(v4->sin_port);
-		listener.addr[0] = v4->sin_addr.s_addr;
-	} else {
-		listener.port = ntohs(v6->sin6_port);
-		memcpy(listener.addr, &v6->sin6_addr, sizeof(listener.addr));
-	}
-	if (wildcard)
-		memset(listener.addr, 0, sizeof(listener.addr));
-	return listener;
-}
-
 /* Loading takes long, verifying above all, on an emulated machine seconds: one kernel side serves
  * the tests of a program that want the same sizes. */
 static struct {
@@ -173,7 +155,9 @@ struct env *env_open(const struct env_options *options)
 		options = &defaults;
 	env = test_calloc(1, sizeof(*env));
 	listen_on(env, options->address ? options->address : "127.0.0.1");
-	listener = listener_of(env, options->wildcard);
+	listener = xy_kernel_listener((struct sockaddr *)&env->address);
+	if (options->wildcard)
+		memset(listener.addr, 0, sizeof(listener.addr));
 	snprintf(instance, sizeof(instance), "test-%d", getpid());
 	kernel.instance = instance;
 	kernel.cgroup = sandbox_cgroup();

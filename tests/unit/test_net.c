@@ -59,6 +59,12 @@ static struct xy_address local_of(int fd)
 	return address;
 }
 
+/* The port lies at the same place in both. */
+static uint16_t port_of(const struct xy_address *address)
+{
+	return ntohs(((const struct sockaddr_in *)&address->storage)->sin_port);
+}
+
 static void addresses_go_both_ways(void **state)
 {
 	static const char *const texts[] = {"127.0.0.1:7400",       "0.0.0.0:0",
@@ -72,7 +78,6 @@ static void addresses_go_both_ways(void **state)
 
 		assert_string_equal(xy_address_text(&address, text, sizeof(text)), texts[i]);
 	}
-	assert_int_equal(xy_address_port(&(struct xy_address){0}), 0);
 }
 
 static void bad_addresses_are_refused_with_a_sentence(void **state)
@@ -132,7 +137,7 @@ static void name_may_stand_for_several_addresses(void **state)
 	n = xy_address_parse("localhost:7400", addresses, 8, NULL, 0);
 	assert_true(n >= 1 && n <= 8);
 	for (int i = 0; i < n; i++)
-		assert_int_equal(xy_address_port(&addresses[i]), 7400);
+		assert_int_equal(port_of(&addresses[i]), 7400);
 	assert_int_equal(xy_address_parse("localhost:7400", addresses, 1, NULL, 0), 1);
 }
 
@@ -231,7 +236,7 @@ static void ipv6_listener_leaves_ipv4_alone(void **state)
 	}
 	assert_int_equal(r, 0);
 	((struct sockaddr_in *)&four.storage)->sin_port =
-		htons(xy_address_port(&(struct xy_address){.storage = local_of(six_fd).storage}));
+		htons(port_of(&(struct xy_address){.storage = local_of(six_fd).storage}));
 	assert_int_equal(xy_net_listen(&four, 1, &four_fd), 0);
 	xy_net_unlisten(four_fd);
 	xy_net_unlisten(six_fd);
@@ -324,7 +329,7 @@ static void only_a_listener_can_be_taken(void **state)
 	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
 	assert_int_equal(xy_net_take(fd, &bound), 0);
 	address = local_of(fd);
-	assert_int_equal(xy_address_port(&bound), xy_address_port(&address));
+	assert_int_equal(port_of(&bound), port_of(&address));
 	assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
 	close(fd);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);

@@ -2,7 +2,6 @@
 #include "core/acceptor.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -276,15 +275,7 @@ unsigned xy_acceptor_listeners(const struct xy_acceptor *acceptor, struct xy_lis
 		if (acceptor->listener[l].reach == XY_REACH_UNIX ||
 		    xy_net_local(acceptor->listener[l].watch.fd, &address))
 			continue;
-		listener[count] = (struct xy_listener){.family = address.any.sa_family,
-						       .port = xy_address_port(&address)};
-		if (address.any.sa_family == AF_INET)
-			memcpy(listener[count].addr,
-			       &((struct sockaddr_in *)&address.any)->sin_addr, 4);
-		else
-			memcpy(listener[count].addr,
-			       &((struct sockaddr_in6 *)&address.any)->sin6_addr, 16);
-		count++;
+		listener[count++] = xy_kernel_listener(&address.any);
 	}
 	return count;
 }

@@ -171,18 +171,6 @@ const char *xy_address_text(const struct xy_address *address, char *buffer, size
 	return buffer;
 }
 
-uint16_t xy_address_port(const struct xy_address *address)
-{
-	switch (address->any.sa_family) {
-	case AF_INET:
-		return ntohs(((const struct sockaddr_in *)&address->storage)->sin_port);
-	case AF_INET6:
-		return ntohs(((const struct sockaddr_in6 *)&address->storage)->sin6_port);
-	default:
-		return 0;
-	}
-}
-
 /* ---- sockets ------------------------------------------------------------------------------- */
 
 /* Returns the descriptor. */

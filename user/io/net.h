@@ -34,8 +34,6 @@ int xy_address_parse(const char *text, struct xy_address *ret_addresses, int max
  * name. Returns buffer. */
 #define XY_ADDRESS_TEXT_SIZE 128
 const char *xy_address_text(const struct xy_address *address, char *buffer, size_t size);
-/* Of TCP, in host order; 0 for UNIX. */
-uint16_t xy_address_port(const struct xy_address *address);
 
 /* Binds; who connects is refused until listen(2). TCP: SO_REUSEADDR; an IPv6 listener takes no
  * IPv4. UNIX: a socket file that nobody listens on is replaced (two starting at the same time must

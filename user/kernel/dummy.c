@@ -45,22 +45,6 @@ bool xy_door_open(struct xy_door *door, int family, struct xy_finding *finding)
 			   family == AF_INET ? "127.0.0.1" : "::1", strerror(errno));
 }
 
-static struct xy_listener listener_of(const struct xy_door *door)
-{
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&door->address;
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)&door->address;
-	struct xy_listener listener = {.family = door->address.ss_family};
-
-	if (listener.family == AF_INET) {
-		listener.port = ntohs(v4->sin_port);
-		listener.addr[0] = v4->sin_addr.s_addr;
-	} else {
-		listener.port = ntohs(v6->sin6_port);
-		memcpy(listener.addr, &v6->sin6_addr, sizeof(listener.addr));
-	}
-	return listener;
-}
-
 static bool send_all(int fd, const void *data, size_t size, struct xy_finding *finding)
 {
 	ssize_t n = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -219,7 +203,7 @@ bool xy_dummy_connect(struct xy_ward *ward, const struct xy_door *door, struct x
 {
 	struct xy_control *control = ward->kernel->control;
 
-	control->listener[0] = listener_of(door);
+	control->listener[0] = xy_kernel_listener((const struct sockaddr *)&door->address);
 	control->listeners = 1;
 	*dummy = (struct xy_dummy){.endpoint = ENDPOINTS + ++ward->endpoints};
 	dummy->fd = socket(door->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);

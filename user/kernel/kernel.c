@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,22 @@ void xy_why(char *why, size_t size, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(why, size, format, arguments);
 	va_end(arguments);
+}
+
+struct xy_listener xy_kernel_listener(const struct sockaddr *address)
+{
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+	struct xy_listener listener = {.family = address->sa_family};
+
+	if (listener.family == AF_INET) {
+		listener.port = ntohs(v4->sin_port);
+		listener.addr[0] = v4->sin_addr.s_addr;
+	} else {
+		listener.port = ntohs(v6->sin6_port);
+		memcpy(listener.addr, &v6->sin6_addr, sizeof(listener.addr));
+	}
+	return listener;
 }
 
 static size_t sessions_size(const struct xy_kernel *kernel)

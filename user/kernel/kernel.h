@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include <xylem/maps.h>
 
@@ -27,6 +28,9 @@ struct xy_slot {
 	uint32_t slot;
 	uint32_t generation;
 };
+
+/* An IPv4 or IPv6 address as the programs look for it. Any thread. */
+struct xy_listener xy_kernel_listener(const struct sockaddr *address);
 
 /* What xy_kernel_open() does, in this order. */
 enum xy_kernel_step {

@@ -164,6 +164,8 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_COMMON) $(ARCHIVES)
 # Of the commands' layer, which is no archive that others may link.
 $(BUILD)/tests/unit/test_histogram: $(BUILD)/obj/cmd/histogram.o
 $(BUILD)/tests/unit/test_bench_stamp: $(BUILD)/obj/cmd/bench_stamp.o
+# Of the chaos run.
+$(BUILD)/tests/unit/test_ledger: $(BUILD)/obj/tests/chaos/ledger.o
 
 # This one has no memory when it says so.
 $(BUILD)/tests/unit/test_pool_memory: private LDFLAGS_ALL += -Wl,--wrap=mmap

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -55,6 +56,36 @@ void ledger_note(struct ledger *ledger, const char *format, ...)
 	va_end(arguments);
 }
 
+/* Of the words that make the kind: without who says it, and without those that have a number. */
+static uint64_t kind_name(enum verdict verdict, const char *text)
+{
+	const char *at = strstr(text, ": ");
+	uint64_t name = 0xcbf29ce484222325u + verdict;
+
+	for (at = at != NULL ? at + 2 : text; *at != '\0';) {
+		size_t length = strcspn(at, " ");
+
+		if (strcspn(at, "0123456789") >= length)
+			for (size_t i = 0; i < length; i++)
+				name = (name ^ (unsigned char)at[i]) * 0x100000001b3u;
+		at += length + strspn(at + length, " ");
+	}
+	return name | 1;
+}
+
+/* When there are too many kinds, the last place is that of all others. */
+static struct failure_kind *kind_find(struct ledger *ledger, uint64_t name)
+{
+	for (uint32_t k = 0; k < KINDS_MAX - 1; k++) {
+		uint64_t taken = 0;
+
+		if (atomic_compare_exchange_strong(&ledger->kind[k].name, &taken, name) ||
+		    taken == name)
+			return &ledger->kind[k];
+	}
+	return &ledger->kind[KINDS_MAX - 1];
+}
+
 void ledger_fail(struct ledger *ledger, enum verdict verdict, const char *format, ...)
 {
 	static const char *const word[] = {
@@ -69,14 +100,18 @@ void ledger_fail(struct ledger *ledger, enum verdict verdict, const char *format
 	};
 	char text[240];
 	va_list arguments;
+	uint32_t told;
 
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	atomic_fetch_add(count[verdict], 1);
-	/* The first ones tell; the flood behind them would push the rest out of the log. */
-	if (atomic_fetch_add(&ledger->failures, 1) < 200)
-		ledger_note(ledger, "%s: %s", word[verdict], text);
+	atomic_fetch_add(&ledger->failures, 1);
+	/* The first ones tell; a flood of one kind would push the others out of the log. */
+	told = atomic_fetch_add(&kind_find(ledger, kind_name(verdict, text))->count, 1);
+	if (told < KIND_TOLD)
+		ledger_note(ledger, "%s: %s%s", word[verdict], text,
+			    told == KIND_TOLD - 1 ? " (more like this are counted only)" : "");
 }
 
 /* ---- randomness ------------------------------------------------------------------------------ */

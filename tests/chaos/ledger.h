@@ -31,6 +31,8 @@
 #define CLAIMS_MAX        16384
 #define TROUBLES_MAX      64
 #define ABSENCES_MAX      64
+#define KINDS_MAX         256
+#define KIND_TOLD         10 /* failures of one kind that are told; the rest is counted */
 #define NOT_YET           UINT64_MAX
 #define NO_INDEX          UINT32_MAX
 
@@ -231,6 +233,12 @@ struct note {
 	char text[248];
 };
 
+/* Failures that say the same of different messages. */
+struct failure_kind {
+	_Atomic(uint64_t) name; /* 0 = free */
+	_Atomic(uint32_t) count;
+};
+
 struct ledger {
 	_Atomic(int) phase;
 	_Atomic(uint32_t) failures;
@@ -243,6 +251,7 @@ struct ledger {
 	_Atomic(uint32_t) ends[PROXIES];    /* of its processes, ever */
 	_Atomic(uint32_t) notes;            /* ever */
 	_Atomic(uint32_t) claims;           /* ever */
+	struct failure_kind kind[KINDS_MAX];
 	struct note note[NOTES_MAX];
 	struct claim claim[CLAIMS_MAX];
 	struct worker worker[WORKERS_MAX];
@@ -258,7 +267,7 @@ uint64_t ledger_ms(const struct ledger *ledger); /* since the start */
 /* A line for the log of the run. Any process, any time. */
 void ledger_note(struct ledger *ledger, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
-/* The run has failed. */
+/* The run has failed. A line tells, unless KIND_TOLD have told the same. */
 void ledger_fail(struct ledger *ledger, enum verdict verdict, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -127,6 +127,11 @@ static void values_cannot_forge_lines(void **state)
 	xy_log(XY_LOG_INFO, "name", "name=%s", xy_log_quoted("a\"b\\c\nevent=forged\t\x7f"));
 	assert_non_null(strstr(logged(), "name=\"a\\\"b\\\\c?event=forged??\"\n"));
 	assert_int_equal(count_of(log_text, "\n"), 1);
+	/* U+009B begins an escape sequence, too; what is no control character stays. */
+	xy_log(XY_LOG_INFO, "name", "name=%s",
+	       xy_log_quoted("\xc2\x9b"
+			     "2J\xc2\xa0\xc3\xa9"));
+	assert_non_null(strstr(logged(), "name=\"??2J\xc2\xa0\xc3\xa9\"\n"));
 }
 
 static void quoted_text_is_cut_with_its_quotes_whole(void **state)

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/silence.h"
 
 static const char *const level_texts[] = {
 	[XY_LOG_ERROR] = "error",
@@ -89,10 +90,7 @@ __attribute__((format(printf, 4, 0))) static void line_write(uint64_t now_ns,
 	length += xy_min((size_t)xy_max(n, 0), sizeof(line) - 1 - length);
 	while (length > 0 && line[length - 1] == ' ')
 		length--;
-	for (size_t i = 0; i < length; i++) {
-		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-			line[i] = '?';
-	}
+	xy_silence(line, length);
 	line[length++] = '\n';
 	n = write(atomic_load_explicit(&log_fd, memory_order_relaxed), line, length);
 	/* Nowhere is left to report it. */

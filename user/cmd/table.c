@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/silence.h"
+
 void xy_table_init(struct xy_table *table, ...)
 {
 	const char *heading;
@@ -22,18 +24,6 @@ static void table_out_of_memory(void)
 {
 	fputs("xylem: out of memory\n", stderr);
 	exit(1);
-}
-
-/* Names and groups are what clients say: they must not speak to the terminal, nor write lines of
- * their own. Control characters, also those that UTF-8 has beyond ASCII. */
-static void silence(char *text)
-{
-	for (unsigned char *at = (unsigned char *)text; *at; at++) {
-		if (*at < 0x20 || *at == 0x7f)
-			*at = '?';
-		else if (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
-			at[0] = at[1] = '?';
-	}
 }
 
 void xy_table_add(struct xy_table *table, const char *format, ...)
@@ -55,7 +45,8 @@ void xy_table_add(struct xy_table *table, const char *format, ...)
 	va_end(arguments);
 	if (r < 0)
 		table_out_of_memory();
-	silence(table->cell[table->cells]);
+	/* Names and groups are what clients say. */
+	xy_silence(table->cell[table->cells], (size_t)r);
 	table->cells++;
 }
 

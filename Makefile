@@ -177,7 +177,7 @@ $(BUILD)/tests/e2e/test_lines: | $(BUILD)/examples/lines
 # Loaded into the proxy by a test: allocations that fail.
 $(BUILD)/tests/e2e/test_memory: | $(BUILD)/tests/faults.so
 # ... and a kernel that lacks something.
-$(BUILD)/tests/e2e/test_doctor: | $(BUILD)/tests/kernel.so
+$(BUILD)/tests/e2e/test_doctor $(BUILD)/tests/e2e/test_doctor_machine: | $(BUILD)/tests/kernel.so
 # ... and a loop that is not itself.
 $(BUILD)/tests/e2e/test_confine: | $(BUILD)/tests/captive.so
 # ... and a sender that harms its messages.

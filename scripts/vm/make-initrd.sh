@@ -42,7 +42,7 @@ for test in "$@"; do
 	# The runner asks whether a test still has its source.
 	touch "$root/xylem/tests/$test.c"
 done
-for extra in chaos/chaos tests/faults.so examples/lines; do
+for extra in chaos/chaos tests/{faults,captive,kernel}.so examples/lines; do
 	[[ ! -e $build/$extra ]] || carry "$build/$extra" "/xylem/build/$(dirname "$extra")"
 done
 cp -P "$build"/libxylem.so* "$root/xylem/build/"

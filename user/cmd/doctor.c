@@ -9,6 +9,7 @@
 
 #include "cmd/commands.h"
 #include "cmd/table.h"
+#include "edge/confine.h"
 #include "kernel/doctor.h"
 
 /* The status: 0 all is well, 1 something is not, 2 nothing could be tried. */
@@ -157,6 +158,8 @@ static int doctor_run(int argc, char **argv)
 		fprintf(stderr, "xylem doctor: nothing can be tried: %s\n", strerror(-r));
 		return XY_DOCTOR_CANNOT;
 	}
+	if (examination.findings < XY_FINDINGS_MAX)
+		xy_confine_try(&examination.finding[examination.findings++]);
 	status = xy_doctor_content(&examination) ? XY_CMD_OK : XY_CMD_FAILURE;
 	warning_text(&examination.kernel, warning, sizeof(warning));
 	if (doctor.json)

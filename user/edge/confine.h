@@ -11,10 +11,14 @@
 #include "edge/sweeper.h"
 
 struct xy_admin;
+struct xy_finding;
 
 /* Before any thread starts. Not XY_EXIT_OK: it could not, which is logged, and the proxy must not
  * go on. The sweeper removes what the two have left in the file system. */
 enum xy_exit xy_confine(struct xy_server *server, struct xy_admin *admin,
 			const struct xy_server_options *options, struct xy_sweeper *ret_sweeper);
+
+/* For the doctor: whether it can be given up here, tried by a child that has nothing else to do. */
+void xy_confine_try(struct xy_finding *finding);
 
 #endif

@@ -12,8 +12,8 @@
 # Environment: BUILD (build), VM_CACHE (where kernels are kept), VM_GUESTS (2 at a time), VM_CHAOS
 # (seconds of chaos, 0: none), VM_TESTS (instead of the lists below: LEVEL/TEST …), VM_TIMEOUT
 # (seconds for a guest, 600), VM_ACCEL (tcg), VM_CPU (what is emulated), VM_KEEP=1 (no new guests:
-# prints the table of the last run), CHECK_SKIPS=forbid (a kernel that cannot be fetched, or a test that skips for a reason not listed
-# in scripts/vm/known, is a failure).
+# prints the table of the last run), CHECK_SKIPS=forbid (a kernel that cannot be fetched, or a test
+# that skips for a reason not listed in scripts/vm/known, is a failure).
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")

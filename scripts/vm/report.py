@@ -4,7 +4,8 @@
 
     report.py DIRECTORY HOST_RESULTS GUEST...
 
-DIRECTORY/GUEST has what scripts/vm/check.sh left: planned, console, output, results, seconds.
+DIRECTORY/GUEST has what scripts/vm/check.sh left: planned, console, output, results, seconds, and
+in `chaos` the logs of a chaos run that failed.
 HOST_RESULTS are those of the last `make check` here, or nothing. The exit status is 0 when nothing
 failed; the last line is the totals."""
 import os
@@ -17,6 +18,11 @@ WARNING = re.compile(
     r"blocked for more than|possible (circular|recursive) locking|refcount_t:|"
     r"suspicious RCU usage|sleeping function called|scheduling while atomic|"
     r"unregister_netdevice: waiting|TCP: .*(underflow|leak)|Attempt to release alive")
+# Of a guest's output, what tells why something is red.
+TELLING = re.compile(
+    r"FAILED |not ok |    [|!] |KILLED|"
+    r" *[0-9.]+ (CORRUPT|REORDERED|DUPLICATED|UNACCOUNTED|FAILED):|[0-9]+ corrupt, ")
+TELLING_MAX = 80
 FORBID = os.environ.get("CHECK_SKIPS") == "forbid"
 
 
@@ -46,8 +52,7 @@ class Column:
         self.cells = {}  # program: [ok, fail, skip]
         self.seconds = {}
         self.notes = []
-        self.output = []
-        self.failed = 0
+        self.whole = ""  # seconds of all of it
 
     def count(self, program, verdict):
         cell = self.cells.setdefault(program, [0, 0, 0])
@@ -111,8 +116,8 @@ def guest(name, directory, known):
     if os.path.exists(os.path.join(directory, "missing")):
         return None
     ended = column.read(os.path.join(directory, "results"), known)
-    column.output = lines_of(os.path.join(directory, "output"))
     console = lines_of(os.path.join(directory, "console"))
+    column.whole = "".join(lines_of(os.path.join(directory, "seconds"))[:1])
     for program in lines_of(os.path.join(directory, "planned")):
         if program not in column.cells:
             column.fail(program, f"{program} gave no verdict")
@@ -122,8 +127,14 @@ def guest(name, directory, known):
         column.notes += ["    | " + line for line in console[-15:] + qemu[-5:]]
     column.kernel_log(console, known)
     if any(cell[1] for cell in column.cells.values()):
-        column.notes += [f"    {name} | {line}" for line in column.output
-                         if not line.startswith("ok ")][-200:]
+        telling = [line for line in lines_of(os.path.join(directory, "output"))
+                   if TELLING.match(line)]
+        column.notes += [f"    {name} | {line}" for line in telling[:TELLING_MAX]]
+        if len(telling) > TELLING_MAX:
+            column.notes.append(f"    {name} | … {len(telling) - TELLING_MAX} lines more")
+        logs = [file for file in ("output", "console", "chaos")
+                if lines_of(os.path.join(directory, file))]
+        column.notes.append(f"    {name} | all of it: {directory}/{{{','.join(logs)}}}")
     return column
 
 
@@ -149,6 +160,8 @@ def print_table(columns):
     for program in programs:
         table.append([program] + [text_of(c.cells.get(program), c.seconds.get(program))
                                   for c in columns])
+    if any(column.whole for column in columns):
+        table.append(["seconds"] + [column.whole or "-" for column in columns])
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     for row in table:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())

@@ -52,9 +52,26 @@ def test_good():
 
 def test_a_failed_test_is_told_with_the_output():
     files = changed("results", "ok kernel/test_slots: two", "fail kernel/test_slots: two")
-    status, output = report(dict(files, output="not ok 2 - two\n# slots.c:7: 1 != 2\n"))
+    said = "FAILED kernel/test_slots: two\n    | not ok 2 - two\n    | # slots.c:7: 1 != 2\n"
+    status, output = report(dict(files, output=said))
     assert status == 1 and "FAILED 5.10: kernel/test_slots: two" in output, output
     assert "slots.c:7: 1 != 2" in output and "1 FAILED" in output, output
+
+
+def test_what_chaos_says_is_told_first():
+    """Not pushed out by what a run says at its end."""
+    said = "    1.234 UNACCOUNTED: fan-sub-1: 3 missing\n" + "    9.9 - stop fan\n" * 999 + \
+        "".join(f"    {i}.0 FAILED: x\n" for i in range(200)) + "---- end of proxy-on.log ----\n"
+    files = changed("results", "ok chaos", "fail chaos")
+    status, output = report(dict(files, output=said, chaos="==== run.log\n"))
+    assert status == 1 and "5.10 |     1.234 UNACCOUNTED: fan-sub-1: 3 missing" in output, output
+    assert "stop fan" not in output and "lines more" in output, output
+    assert "5.10/{output,console,chaos}" in output, output
+
+
+def test_the_seconds_of_each_guest():
+    status, output = report(dict(GOOD, seconds="217\n"))
+    assert status == 0 and output.splitlines()[-2].split() == ["seconds", "217"], output
 
 
 def test_silence_is_a_failure():

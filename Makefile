@@ -171,7 +171,8 @@ $(BUILD)/tests/unit/test_ledger: $(BUILD)/obj/tests/chaos/ledger.o
 $(BUILD)/tests/unit/test_pool_memory: private LDFLAGS_ALL += -Wl,--wrap=mmap
 # This one is there between two steps of the product.
 $(BUILD)/tests/unit/test_worker: private LDFLAGS_ALL += \
-	-Wl,--wrap=xy_pipe_append,--wrap=xy_pool_trim,--wrap=xy_connection_abort
+	-Wl,--wrap=xy_pipe_append,--wrap=xy_pool_trim,--wrap=xy_connection_abort \
+	-Wl,--wrap=xy_router_endpoint
 $(BUILD)/tests/e2e/test_lines: | $(BUILD)/examples/lines
 
 # Loaded into the proxy by a test: allocations that fail.

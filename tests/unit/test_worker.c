@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "base/rcu.h"
 #include "core/connection.h"
 #include "kernel/session.h"
 
@@ -29,6 +30,9 @@ static struct xy_connection *connection; /* the receiver's */
 /* ---- where the test stands in between -------------------------------------------------------- */
 
 static bool without_memory; /* nothing can be put into a pipe by reference */
+static uint64_t here;       /* of endpoints below this number somebody is there, of others not */
+/* Receivers whose messages a publisher has not posted to the end: others at first, all at last. */
+static uint32_t others, unposted;
 static uint64_t late_bytes; /* land in the lane after the look at what it has not read */
 
 int __real_xy_pipe_append(struct xy_pipe *pipe, struct xy_chain *chain);
@@ -36,6 +40,7 @@ int __wrap_xy_pipe_append(struct xy_pipe *pipe, struct xy_chain *chain);
 void __real_xy_pool_trim(struct xy_pool *pool, uint32_t keep);
 void __wrap_xy_pool_trim(struct xy_pool *pool, uint32_t keep);
 void __wrap_xy_connection_abort(struct xy_connection *gone, const char *why);
+struct xy_peer *__wrap_xy_router_endpoint(const struct xy_router *router, uint64_t endpoint);
 
 int __wrap_xy_pipe_append(struct xy_pipe *pipe, struct xy_chain *chain)
 {
@@ -54,6 +59,12 @@ void __wrap_xy_connection_abort(struct xy_connection *gone, const char *why)
 {
 	(void)why;
 	gone->state = XY_CONNECTION_CLOSED;
+}
+
+struct xy_peer *__wrap_xy_router_endpoint(const struct xy_router *router, uint64_t endpoint)
+{
+	(void)router;
+	return endpoint < here ? receiver : NULL;
 }
 
 /* ---- one worker with one connection ---------------------------------------------------------- */
@@ -95,6 +106,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	without_memory = false;
+	others = 0;
 	xy_pipe_free(connection->in);
 	xy_pipe_free(connection->control);
 	xy_pipe_free(connection->data);
@@ -230,6 +242,8 @@ static uint64_t not_posted(uint64_t pending, uint64_t *ret_messages)
 	receiver->worker = other;
 	receiver->number = 1;
 	atomic_store(&receiver->pending, pending);
+	for (uint64_t key = 1; key <= others; key++)
+		xy_drops_put(&publisher->unposted, &(struct xy_drop){.key = key});
 	put_frame(1, 3);
 	assert_int_equal(xy_pipe_read(connection->in, &view), 0);
 	cursor = xy_view_cursor(&view);
@@ -240,7 +254,7 @@ static uint64_t not_posted(uint64_t pending, uint64_t *ret_messages)
 	then = atomic_load(&receiver->pending);
 	*ret_messages = counted(XY_COUNT_OVERFLOW_NEWEST);
 	assert_int_equal(counted(XY_COUNT_OVERFLOW), 1);
-	assert_int_equal(publisher->unposted.count, 1);
+	unposted = publisher->unposted.count;
 
 	xy_loop_stop(other->loop);
 	assert_int_equal(xy_loop_run(other->loop), 0);
@@ -259,6 +273,18 @@ static void another_loop_is_told_of_a_message_that_does_not_end(void **state)
 	(void)state;
 	assert_true(not_posted(1 << 20, &messages) > 1 << 20);
 	assert_int_equal(messages, 0); /* there, unless it is counted already */
+	assert_int_equal(unposted, 1);
+}
+
+static void what_was_not_posted_goes_with_its_receiver(void **state)
+{
+	uint64_t messages;
+
+	(void)state;
+	others = 1000;
+	here = 101;
+	not_posted(1 << 20, &messages);
+	assert_int_equal(unposted, 100 + 1);
 }
 
 static void what_another_loop_is_told_is_bounded(void **state)
@@ -298,8 +324,14 @@ int main(void)
 		test(with_memory_it_arrives),
 		test(another_loop_is_told_of_a_message_that_does_not_end),
 		test(what_another_loop_is_told_is_bounded),
+		test(what_was_not_posted_goes_with_its_receiver),
 		test(what_lands_late_in_a_lane_that_is_closed_counts_for_nobody),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failures;
+
+	xy_rcu_register_thread();
+	failures = cmocka_run_group_tests(tests, NULL, NULL);
+	xy_rcu_unregister_thread();
+	return failures;
 }

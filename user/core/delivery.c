@@ -162,6 +162,8 @@ static void delivery_bound(struct xy_worker *worker, struct xy_connection *sende
 
 	if (!all && !xy_drops_find(&sender->unposted, peer->endpoint))
 		return;
+	/* Who sends on and on meets many receivers that leave in the middle of a message. */
+	xy_drops_tidy(&sender->unposted, worker->core->router);
 	front = xy_drops_front(&sender->unposted, peer->endpoint, &delivery->chain, worker->pool,
 			       delivery->policy, all);
 	delivery->frames -= front.tally.frames;

@@ -3,14 +3,19 @@
 
 #include <stdlib.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
+#include "base/rcu.h"
 #include "core/core.h"
+#include "core/router.h"
 #include "core/worker.h"
 #include "io/loop.h"
 
 /* Messages in a table. Beyond that the rest of some message is delivered, and its receiver discards
  * it. */
 #define DROPS_MAX  1024
+/* Whoever comes and goes leaves one or two: not worth a look. */
+#define DROPS_FEW  8
 /* So long after the last drop the next one begins something new. */
 #define EPISODE_MS 1000
 
@@ -86,6 +91,22 @@ void xy_drops_begin(struct xy_drops *drops, uint64_t key, const struct xy_frame 
 
 	if (!is_last(frame))
 		xy_drops_put(drops, &drop);
+}
+
+/* Each time they have doubled: so a look costs next to nothing, and no more are dead than alive. */
+void xy_drops_tidy(struct xy_drops *drops, const struct xy_router *router)
+{
+	uint32_t kept = 0;
+
+	if (drops->count < xy_max(drops->untidy, (uint32_t)DROPS_FEW))
+		return;
+	xy_rcu_read_lock();
+	for (uint32_t d = 0; d < drops->count; d++)
+		if (xy_router_endpoint(router, drops->list[d].key))
+			drops->list[kept++] = drops->list[d];
+	xy_rcu_read_unlock();
+	drops->count = kept;
+	drops->untidy = 2 * kept;
 }
 
 /* ---- counting -------------------------------------------------------------------------------- */

@@ -22,6 +22,7 @@
 #include "proto/frame.h"
 #include <xylem/pipe.h>
 
+struct xy_router;
 struct xy_worker;
 
 /* A message of which a part was dropped. */
@@ -34,6 +35,7 @@ struct xy_drop {
 struct xy_drops {
 	struct xy_drop *list;
 	uint32_t count, capacity, evict;
+	uint32_t untidy; /* so many, and it is time to look for those that are over */
 };
 
 bool xy_drop_has(const struct xy_drop *drop, const struct xy_frame *frame); /* of that source */
@@ -46,6 +48,9 @@ void xy_drops_begin(struct xy_drops *drops, uint64_t key, const struct xy_frame 
 /* Whether this frame goes on with a message that is being dropped. Any other ends that message. */
 bool xy_drops_follow(struct xy_drops *drops, uint64_t key, const struct xy_frame *frame,
 		     enum xy_delivery_policy *ret_policy);
+
+/* Now and then: forgets those whose key is an endpoint that is gone. Any worker. */
+void xy_drops_tidy(struct xy_drops *drops, const struct xy_router *router);
 
 /* What was dropped, not counted yet. */
 struct xy_tally {

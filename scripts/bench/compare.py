@@ -23,8 +23,8 @@ Left in BUILD/bench: results.jsonl, and the judgement of it (judge.py). One JSON
   kind idle      server, memory: just started, free to use all CPUs
   kind connections  server, connections, bytes_each
   kind syscalls  transport, case, size, calls_per_message: of the server, under strace
-  kind verdict   case, size, ns, runs, messages: of the kernel's program, in all of a run
-  kind lines     line, pipes_mib_s, pipes_ms_gib, plain_mib_s, plain_ms_gib
+  kind verdict   frames, ns: of the kernel's program, for a send of so many (scale.sh)
+  kind lines     line, pipes {mib_s cpu_ms_gib}, plain {the same} (lines.sh)
   kind stalled   name, alone, beside, longest_stall_ms, worst_latency_ms, lost, cut, peak_kib
 
 transport: tcp unix pipe (nobody in between) xylem xylem-off xylem-off-unix nats redis redis-unix
@@ -215,38 +215,31 @@ class Comparison:
                      f"{size} B, {unit}: " + " ".join(f"{name} {figures[name]}"
                                                      for name in names if name in figures))
 
+    def script(self, name, *arguments, **environment):
+        """Lines of JSON that another bench leaves, which is not to overwrite what it has left before."""
+        build = tempfile.mkdtemp(dir=self.work)
+        for entry in os.listdir(self.build):
+            if entry != "bench":
+                os.symlink(os.path.join(self.build, entry), os.path.join(build, entry))
+        done = subprocess.run([os.path.join(TOP, "scripts", "bench", name + ".sh"), *arguments],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
+                              env={**os.environ, "BUILD": build, **environment})
+        if done.returncode:
+            self.fail(f"{name}.sh: status {done.returncode}: {done.stderr}", transport="xylem",
+                      case=name)
+        with contextlib.suppress(OSError), open(f"{build}/bench/{name}.jsonl",
+                                                encoding="utf-8") as file:
+            return done.stdout, [json.loads(line) for line in file]
+        return done.stdout, []
+
     def part_verdict(self):
-        """The kernel counts time only when told to, which costs a little."""
-        switch = "/proc/sys/kernel/bpf_stats_enabled"
-        try:
-            with open(switch, encoding="ascii") as file:
-                before = file.read()
-            with self.running("free", (servers.Xylem,)) as ways:
-                if "xylem" not in ways:
-                    return
-                with open(switch, "w", encoding="ascii") as file:
-                    file.write("1")
-                client, address, server = ways["xylem"]
-                for case, arguments, size in (
-                        ("each", ["publish", "--send", "each"], 64),
-                        ("batch", ["publish"], 64), ("batch", ["publish"], 1024),
-                        ("batch", ["publish"], 16384)):
-                    first = servers.verdict_of(server.pids[0])
-                    result, why = self.bench(client, address, arguments, size,
-                                             self.placed("free")[1])
-                    last = servers.verdict_of(server.pids[0])
-                    if why or not first:
-                        self.fail(why or "no client_verdict", case=case, size=size,
-                                  transport="xylem", placement="verdict", repetition=0)
-                        continue
-                    self.write("verdict", case=case, size=size, ns=last[0] - first[0],
-                               runs=last[1] - first[1], messages=result["begun"])
-        except (OSError, servers.Missing) as error:
-            self.skip("verdict", f"verdict: {error}")
-        finally:
-            with contextlib.suppress(OSError, UnboundLocalError):
-                with open(switch, "w", encoding="ascii") as file:
-                    file.write(before)
+        if os.geteuid() != 0:
+            self.skip("verdict", "verdict: needs root")
+            return
+        for record in self.script("scale", "frames")[1]:
+            if record.get("verdict_ns"):
+                self.write("verdict", frames=record["x"], ns=record["verdict_ns"])
+                self.say(f"verdict of {record['x']} frames: {record['verdict_ns']:.0f} ns")
 
     def part_syscalls(self):
         strace = shutil.which("strace")
@@ -276,7 +269,7 @@ class Comparison:
                                    calls_per_message=calls / result["done"])
 
     def part_connections(self):
-        count = 500 if self.quick else 4000
+        count = 2000 if self.quick else 4000
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
         for kind, words in ((servers.Nats, "CONNECT {{\"verbose\":false}}\r\nSUB idle.{0} 1\r\nPING\r\n"),
@@ -290,14 +283,11 @@ class Comparison:
         if not os.path.exists(test) or os.geteuid() != 0:
             self.skip("idle", "idle connections of xylem: need root and tests")
             return
-        done = subprocess.run([os.path.join(TOP, "scripts", "bench", "idle.sh"), str(count)],
-                              stdout=subprocess.PIPE, text=True, check=False,
-                              env={**os.environ, "BUILD": self.build})
-        for number, how, each in re.findall(r"(\d+) idle connections, (.*): (\d+) bytes each",
-                                            done.stdout):
+        told = self.script("idle", str(count))[0]
+        for number, how, each in re.findall(r"(\d+) idle connections, (.*): (\d+) bytes each", told):
             self.write("connections", server=f"xylem, {how}", connections=int(number),
                        bytes_each=int(each))
-        self.say("idle connections: " + done.stdout.strip().replace("\n", "; "))
+            self.say(f"idle connections: xylem, {how}, {each} bytes each")
 
     def idle_connections(self, server, words, count):
         before, sockets = server.memory(), []
@@ -317,29 +307,16 @@ class Comparison:
         self.say(f"idle connections: {server.name} {each} bytes each")
 
     def part_lines(self):
-        arguments = ["8", "3"] if self.quick else ["32", "5"]
-        done = subprocess.run([os.path.join(TOP, "scripts", "bench", "lines.sh"), *arguments],
-                              stdout=subprocess.PIPE, text=True, check=False,
-                              env={**os.environ, "BUILD": self.build})
-        if done.returncode:
-            self.fail(f"lines.sh: status {done.returncode}", transport="lines", case="lines")
-        for line in done.stdout.splitlines():
-            figures = [float(word) for word in re.findall(r"[\d.]+", line)]
-            self.write("lines", line=int(figures[0]), pipes_mib_s=figures[1],
-                       pipes_ms_gib=figures[2], plain_mib_s=figures[3], plain_ms_gib=figures[4])
-        self.say("newline servers: " + ", ".join(line.split()[0] + " B " + line.split()[-1]
-                                                 for line in done.stdout.splitlines()))
+        for record in self.script("lines", *(["8", "3"] if self.quick else ["32", "5"]))[1]:
+            self.write("lines", **{key: record[key] for key in ("line", "pipes", "plain")})
+            self.say(f"newline servers, lines of {record['line']} B: CPU time of plain / pipes "
+                     f"{record['plain']['cpu_ms_gib'] / record['pipes']['cpu_ms_gib']:.2f}")
 
     def part_stalled(self):
         if self.quick:
             return
-        done = subprocess.run([os.path.join(TOP, "scripts", "bench", "stalled.sh")],
-                              stdout=subprocess.PIPE, text=True, check=False,
-                              env={**os.environ, "BUILD": self.build, "DURATION": "3",
-                                   "PATHS": "on", "POLICIES": "block disconnect"})
-        if done.returncode:
-            self.fail(f"stalled.sh: status {done.returncode}", transport="stalled", case="stalled")
-        for line in done.stdout.splitlines():
+        told = self.script("stalled", DURATION="3", PATHS="on", POLICIES="block disconnect")[0]
+        for line in told.splitlines():
             row = re.match(r"(\S.*\S)\s+(\d+)\s+(\d+)\s+([\d.]+) ms\s+([\d.]+) ms\s+(-?\d+)\s+"
                            r"(never|[\d.]+ s)\s+(\d+) KiB", line)
             if row:

@@ -183,25 +183,18 @@ def pipes(results):
     for record in [one for one in found if one["line"] >= 4096] or [None]:
         yield Target("newline server, plain / pipes, CPU time per GiB"
                      + (f", lines of {size_text(record['line'])}" if record else ""),
-                     record and record["plain_ms_gib"] / record["pipes_ms_gib"], 2, True,
-                     record and f"{record['pipes_mib_s'] / record['plain_mib_s']:.2f} × as many "
+                     record and record["plain"]["cpu_ms_gib"] / record["pipes"]["cpu_ms_gib"], 2, True,
+                     record and f"{record['pipes']['mib_s'] / record['plain']['mib_s']:.2f} × as many "
                      "bytes a second" or "")
 
 
 def verdict(results):
-    """From runs of one frame a send, and of several, as messages of 16 KiB are: three a send."""
-    found = {(record["case"], record["size"]): record for record in results.of["verdict"]}
-    one, many = found.get(("each", 64)), found.get(("batch", 16384))
-    first = further = None
-    beside = ""
-    if one and one["runs"]:
-        first = one["ns"] / one["runs"]
-    if first is not None and many and many["messages"] > many["runs"]:
-        frames = many["messages"] / many["runs"]
-        further = (many["ns"] / many["runs"] - first) / (frames - 1)
-        beside = f"{frames:.1f} frames a send, of 16 KiB"
-    yield Target("verdict, a send of one frame", first, 400, unit="ns")
-    yield Target("verdict, each further frame", further, 40, unit="ns", beside=beside)
+    found = {record["frames"]: record["ns"] for record in results.of["verdict"]}
+    one, most = found.get(1), max(found, default=1)
+    yield Target("verdict, a send of one frame", one, 400, unit="ns")
+    yield Target("verdict, each further frame", (found[most] - one) / (most - 1)
+                 if one is not None and most > 1 else None, 40, unit="ns",
+                 beside=f"up to {most} frames a send" if most > 1 else "")
 
 
 GROUPS = (round_trips, throughput, without_kernel, processor_time, memory, pipes, verdict)
@@ -328,9 +321,8 @@ def others(results):
         out += ["**Newline servers: MiB/s and CPU ms per GiB**", "", *table(
             ["lines of", "pipes", "plain"],
             [[size_text(record["line"]),
-              f"{record['pipes_mib_s']:.0f} / {record['pipes_ms_gib']:.0f}",
-              f"{record['plain_mib_s']:.0f} / {record['plain_ms_gib']:.0f}"]
-             for record in results.of["lines"]])]
+              *[f"{record[who]['mib_s']:.0f} / {record[who]['cpu_ms_gib']:.0f}"
+                for who in ("pipes", "plain")]] for record in results.of["lines"]])]
     return out
 
 

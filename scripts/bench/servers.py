@@ -5,7 +5,6 @@ stated here, on CPUs of the caller's choice, and looked at from outside.
 Everybody: loopback or UNIX sockets, TCP_NODELAY, nothing on disk, defaults otherwise. Limits that
 would cut a subscriber because it is slower than a publisher are lifted, as the bench keeps
 publishers near their subscribers (user/cmd/bench_publish.c) and a lost message fails the run."""
-import json
 import os
 import re
 import shutil
@@ -303,17 +302,3 @@ def floors(work):
     return {"tcp": ["stream", f"127.0.0.1:{free_ports(1)}"],
             "unix": ["stream", f"unix:{work}/floor.unix"],
             "pipe": ["pipe", f"unix:{work}/floor.pipe"]}
-
-
-def verdict_of(pid):
-    """(ns, runs) of the kernel program that looks at what clients send to this proxy."""
-    mine = {number_of(f"/proc/{pid}/fdinfo/{fd}", "prog_id")
-            for fd in os.listdir(f"/proc/{pid}/fdinfo")}
-    tool = shutil.which("bpftool", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
-    if not tool:
-        raise Missing("bpftool")
-    shown = subprocess.run([tool, "-j", "prog", "show"], stdout=subprocess.PIPE, check=True)
-    for program in json.loads(shown.stdout):
-        if program["id"] in mine and program.get("name") == "client_verdict":
-            return program.get("run_time_ns", 0), program.get("run_cnt", 0)
-    return None

@@ -94,13 +94,13 @@ def test_memory_pipes_and_verdicts():
          "peak_kib": 9000},
         {"kind": "stalled", "name": "NATS", "alone": 1, "beside": 1, "longest_stall_ms": 1.0,
          "worst_latency_ms": 1.0, "lost": 0, "cut": "1.0 s", "peak_kib": 90000},
-        {"kind": "lines", "line": 64, "pipes_mib_s": 1.0, "pipes_ms_gib": 9.0,
-         "plain_mib_s": 1.0, "plain_ms_gib": 9.0},
-        {"kind": "lines", "line": 4096, "pipes_mib_s": 3.0, "pipes_ms_gib": 100.0,
-         "plain_mib_s": 1.0, "plain_ms_gib": 201.0},
-        {"kind": "verdict", "case": "each", "size": 64, "ns": 39000, "runs": 100, "messages": 99},
-        {"kind": "verdict", "case": "batch", "size": 16384, "ns": 48000, "runs": 100,
-         "messages": 300},
+        {"kind": "lines", "line": 64, "pipes": {"mib_s": 1.0, "cpu_ms_gib": 9.0},
+         "plain": {"mib_s": 1.0, "cpu_ms_gib": 9.0}},
+        {"kind": "lines", "line": 4096, "pipes": {"mib_s": 3.0, "cpu_ms_gib": 100.0},
+         "plain": {"mib_s": 1.0, "cpu_ms_gib": 201.0}},
+        {"kind": "verdict", "frames": 64, "ns": 3225.0},
+        {"kind": "verdict", "frames": 1, "ns": 390.0},
+        {"kind": "verdict", "frames": 2, "ns": 3900.0},
     ]
     assert target("memory of an idle proxy", *records).verdict == "met"
     assert target("memory per idle connection", *records).verdict == "MISSED"

@@ -39,7 +39,7 @@ declare -A more=(
 )
 declare -A few=(
 	[no-btf]='kernel/test_reasons kernel/test_redirect e2e/test_delivery'
-	[no-bpf]='e2e/test_delivery e2e/test_options'
+	[no-bpf]='e2e/test_delivery e2e/test_serve_options'
 )
 
 # boot DIRECTORY IMAGE WORD…: with these words on the kernel's command line.

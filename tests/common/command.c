@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/sandbox.h"
+
 struct outcome outcome;
 
 static char directory[] = "/tmp/xylem-command-XXXXXX";
@@ -35,6 +37,21 @@ void directory_remove(void)
 			unlinkat(dirfd(opened), entry->d_name, 0);
 	closedir(opened);
 	rmdir(directory);
+}
+
+int directory_setup(void **state)
+{
+	(void)state;
+	sandbox_enter();
+	directory_make();
+	return 0;
+}
+
+int directory_teardown(void **state)
+{
+	(void)state;
+	directory_remove();
+	return 0;
 }
 
 const char *directory_path(void)

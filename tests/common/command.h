@@ -48,6 +48,9 @@ struct running {
  * are kept. */
 void directory_make(void);
 void directory_remove(void); /* with the files in it */
+/* Of a group of tests that has one, in a sandbox. */
+int directory_setup(void **state);
+int directory_teardown(void **state);
 const char *directory_path(void);
 const char *in_directory(const char *name);
 /* A file in it with so many times this text, mode 0600. */

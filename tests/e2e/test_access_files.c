@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "common/command.h"
-#include "common/sandbox.h"
 
 #define CHECK(...) RUN("serve", "--check-config", "--listen", ANY_PORT, __VA_ARGS__)
 #define TOKEN      "0123456789abcdef"
@@ -318,23 +317,6 @@ static void test_without_files_there_is_nothing_to_reload(void **state)
 	works(running);
 }
 
-/* ---- all of them ----------------------------------------------------------------------------- */
-
-static int setup(void **state)
-{
-	(void)state;
-	sandbox_enter();
-	directory_make();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	directory_remove();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -351,5 +333,5 @@ int main(void)
 		cmocka_unit_test(test_without_files_there_is_nothing_to_reload),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, directory_setup, directory_teardown);
 }

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "common/command.h"
-#include "common/sandbox.h"
 
 #define CHECK(...) RUN("serve", "--check-config", __VA_ARGS__)
 
@@ -310,23 +309,6 @@ static void test_the_file_says_where_to_listen(void **state)
 	works(running);
 }
 
-/* ---- all of them ----------------------------------------------------------------------------- */
-
-static int setup(void **state)
-{
-	(void)state;
-	sandbox_enter();
-	directory_make();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	directory_remove();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -345,5 +327,5 @@ int main(void)
 		cmocka_unit_test(test_the_file_says_where_to_listen),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, directory_setup, directory_teardown);
 }

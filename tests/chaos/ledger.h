@@ -156,6 +156,13 @@ enum ending {
 /* Faults that a worker causes itself, when told. */
 enum order { ORDER_NONE, ORDER_RESET, ORDER_HALF_CLOSE, ORDER_RESET_AND_DIE };
 
+#define STALL_LONG        10000 /* ms; the longest stall_ms */
+/* ms from obeying until the end of the connection is seen. Who half-closes is read to its end, and
+ * so for as long as its receivers may hold that up. */
+#define ORDER_SEEN(order) ((order) == ORDER_HALF_CLOSE ? STALL_LONG + 3000 : 3000)
+/* … and from the order: a worker may be in a call that waits for 5 s. */
+#define ORDER_OBEYED      5000
+
 struct worker {
 	struct worker_plan plan;
 

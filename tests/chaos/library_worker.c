@@ -316,7 +316,7 @@ static void obey(enum order order)
 
 	if (client->fd < 0)
 		return;
-	atomic_store(&worker->excused_ms, ledger_ms(ledger) + SEEN_MS);
+	atomic_store(&worker->excused_ms, ledger_ms(ledger) + ORDER_SEEN(order));
 	switch (order) {
 	case ORDER_HALF_CLOSE:
 		shutdown(client->fd, SHUT_WR);

@@ -7,8 +7,7 @@
 
 #include "chaos/message.h"
 
-/* The longest stop is 3 s: with the first nobody is closed over it, with the second some are. */
-#define STALL_LONG  10000
+/* The longest stop is 3 s: with STALL_LONG nobody is closed over it, with this some are. */
 #define STALL_SHORT 1500
 
 struct making {

@@ -225,7 +225,7 @@ void workers_order(uint32_t number, enum order order)
 		    : order == ORDER_HALF_CLOSE ? "half-close"
 						: "reset and die");
 	kills += order == ORDER_RESET_AND_DIE;
-	excuse(worker, ledger_ms(ledger) + SEEN_MS);
+	excuse(worker, ledger_ms(ledger) + ORDER_OBEYED + ORDER_SEEN(order));
 	atomic_store(&worker->order, order);
 }
 

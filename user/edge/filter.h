@@ -3,11 +3,10 @@
  * The system calls that a proxy makes once it has started, and no others.
  *
  * After it no thread can write to a file or remove one, nor, unless rules are read again, open any;
- * make a socket, a process, executable memory or anything of
- * BPF: only write elements of the maps, use the descriptors that are open, accept, and end. What is
- * not allowed fails with EPERM, and changes nothing: a library that one day asks for something new
- * must not cost all clients their streams, and an attacker gets no further than he would when
- * killed.
+ * make a socket, a process, executable memory or anything of BPF: only write elements of the maps,
+ * use the descriptors that are open, accept, and end. What is not allowed fails with EPERM, and
+ * changes nothing: a library that one day asks for something new must not cost all clients their
+ * streams, and an attacker gets no further than he would when killed.
  */
 #ifndef XY_EDGE_FILTER_H
 #define XY_EDGE_FILTER_H

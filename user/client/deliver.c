@@ -82,23 +82,12 @@ bool xy_deliver_plain(struct xy_client *client, const uint8_t *frame,
 	return true;
 }
 
-/* The item at in->bundle to in->item. */
-static void next_item(struct xy_client *client)
-{
-	struct xy_inbound *in = &client->in;
-	uint32_t length = item_length(in->bundle);
-
-	in->item.data = in->bundle + XY_BUNDLE_PREFIX;
-	in->item.length = length;
-	in->bundle += XY_BUNDLE_PREFIX + length;
-	client->stats.messages_in++;
-	client->stats.bytes_in += length;
-}
-
-/* The next message of the bundle that next() is giving out. */
+/* The next message of the bundle that next() is giving out. What they have in common is copied from
+ * `item`, which stays as it is: a copy of what was just written would wait for the write. */
 static bool give_item(struct xy_client *client, struct xy_message *ret_message)
 {
 	struct xy_inbound *in = &client->in;
+	uint32_t length = item_length(in->bundle);
 
 	if (in->item_generation != client->generation && in->item.subscription != NULL) {
 		const struct xy_header *header = (const struct xy_header *)in->current;
@@ -111,12 +100,17 @@ static bool give_item(struct xy_client *client, struct xy_message *ret_message)
 		in->item.subscription = binding->subscription;
 		in->item_generation = client->generation;
 	}
-	next_item(client);
 	*ret_message = in->item;
-	if (in->item.sequence != 0)
-		in->item.sequence++;
+	ret_message->data = in->bundle + XY_BUNDLE_PREFIX;
+	ret_message->length = length;
+	ret_message->sequence = in->item_sequence;
+	if (in->item_sequence != 0)
+		in->item_sequence++;
+	in->bundle += XY_BUNDLE_PREFIX + length;
 	if (in->bundle == in->bundle_end)
 		in->bundle = NULL;
+	client->stats.messages_in++;
+	client->stats.bytes_in += length;
 	return true;
 }
 
@@ -190,6 +184,7 @@ static enum outcome deliver_bundle(struct xy_client *client, uint8_t *frame,
 		return call_items(client, message, binding != NULL ? binding->id : 0, data,
 				  data + length);
 	in->item = message;
+	in->item_sequence = message.sequence;
 	in->item_generation = client->generation;
 	in->bundle = data;
 	in->bundle_end = data + length;

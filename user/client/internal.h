@@ -158,7 +158,8 @@ struct xy_inbound {
 
 	/* The bundle that next() is giving out, in the frame `current`. */
 	const uint8_t *bundle, *bundle_end;
-	struct xy_message item;
+	struct xy_message item; /* what its messages have in common */
+	uint64_t item_sequence; /* of the next one */
 	unsigned item_generation;
 };
 
@@ -413,8 +414,9 @@ struct xy_outgoing {
 	size_t length;
 };
 
-/* Queues a message, all of it or nothing. Waits for room when `wait`. -EMSGSIZE, -EAGAIN … */
-int xy_client_enqueue(struct xy_client *client, const struct xy_outgoing *message, bool wait);
+/* Queues a message, all of it or nothing. Waits for room when `wait`. Sets target and counter of one
+ * to a topic. -EMSGSIZE, -EAGAIN … */
+int xy_client_enqueue(struct xy_client *client, struct xy_outgoing *message, bool wait);
 /* Fixes length, flags and CRC of the open frame: no message joins it any more. */
 void xy_outbound_seal(struct xy_client *client);
 /* The next send: whole frames of one target (protocol rule 7), with their ack. */

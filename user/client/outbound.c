@@ -283,10 +283,9 @@ static int address(struct xy_client *client, struct xy_outgoing *message)
 	return 0;
 }
 
-int xy_client_enqueue(struct xy_client *client, const struct xy_outgoing *message, bool wait)
+int xy_client_enqueue(struct xy_client *client, struct xy_outgoing *message, bool wait)
 {
 	struct xy_queue *queue = &client->data;
-	struct xy_outgoing sent = *message;
 	size_t fragments = 1, batch;
 	bool first;
 	int error;
@@ -301,20 +300,20 @@ int xy_client_enqueue(struct xy_client *client, const struct xy_outgoing *messag
 					      "%zu bytes are more than the largest message",
 					      message->length);
 		/* Not counted means not fragmented. */
-		sent.sequence = &client->direct_sequence;
+		message->sequence = &client->direct_sequence;
 	}
 	if (!has_room(client, message->length, fragments)) {
 		error = make_room(client, message->length, fragments, wait);
 		if (error)
 			return error;
 	}
-	error = address(client, &sent);
+	error = address(client, message);
 	if (error)
 		return error;
 	first = queue->tail == 0;
 	batch = queue->batch;
-	if (!join(client, &sent)) {
-		error = append_message(client, &sent, fragments);
+	if (!join(client, message)) {
+		error = append_message(client, message, fragments);
 		if (error)
 			return error;
 		/* A batch is full: the only place where publishing enters the kernel. */

@@ -287,7 +287,7 @@ static int receive(struct xy_client *client, int flags)
 	}
 	in->drained = (size_t)got < room;
 	tail->end += (uint32_t)got;
-	client->heard_ns = xy_clock_ns();
+	client->heard_ns = client->looked_ns = xy_clock_ns();
 	client->unheard = 0;
 	return take_in(client);
 }

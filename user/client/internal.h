@@ -251,8 +251,9 @@ struct xy_client {
 	} pace;
 
 	/* Writability (K25): DATA only after poll said POLLOUT. */
-	bool blocked; /* the kernel took less than given; poll before any send */
-	bool looked;  /* the socket was read or polled since the last DATA send */
+	bool blocked;       /* the kernel took less than given; poll before any send */
+	bool looked;        /* the socket was read or polled since the last DATA send */
+	uint64_t looked_ns; /* when it was, and something came or it was writable */
 	size_t unpolled,
 		unpolled_max; /* bytes of DATA since the last POLLOUT, and how many may be */
 
@@ -414,8 +415,8 @@ struct xy_outgoing {
 	size_t length;
 };
 
-/* Queues a message, all of it or nothing. Waits for room when `wait`. Sets target and counter of one
- * to a topic. -EMSGSIZE, -EAGAIN … */
+/* Queues a message, all of it or nothing. Waits for room when `wait`. Sets target and counter of
+ * one to a topic. -EMSGSIZE, -EAGAIN … */
 int xy_client_enqueue(struct xy_client *client, struct xy_outgoing *message, bool wait);
 /* Fixes length, flags and CRC of the open frame: no message joins it any more. */
 void xy_outbound_seal(struct xy_client *client);

@@ -9,6 +9,7 @@
 
 #define QUEUE_FIRST (16u << 10)
 #define QUEUE_KEPT  (1u << 20) /* an empty queue keeps at most this much memory */
+#define LOOK_NS     20000      /* between two looks at the socket */
 
 static void queue_compact(struct xy_queue *queue)
 {
@@ -164,6 +165,7 @@ bool xy_client_look(struct xy_client *client)
 	if (poll(&p, 1, 0) < 0)
 		return false;
 	client->looked = true;
+	client->looked_ns = xy_clock_ns();
 	if (p.revents & POLLOUT) {
 		client->blocked = false;
 		client->unpolled = 0;
@@ -173,6 +175,17 @@ bool xy_client_look(struct xy_client *client)
 	if (p.revents & (POLLIN | POLLERR | POLLHUP))
 		xy_inbound_intake(client);
 	return client->fd >= 0 && !client->blocked;
+}
+
+/* Before DATA: finds a SYNC_WANTED first, and keeps room for an ACK behind it (K25). Of sends that
+ * follow each other at once few look: a poll is a good part of what a small one costs. */
+static bool look_due(const struct xy_client *client)
+{
+	size_t most = xy_min(xy_queue_length(&client->data), (size_t)XY_SEND_BYTES_MAX);
+
+	if (client->unpolled + most > client->unpolled_max)
+		return true;
+	return !client->looked && xy_clock_ns() - client->looked_ns >= LOOK_NS;
 }
 
 static bool push_data_allowed(const struct xy_client *client, bool everything)
@@ -215,13 +228,7 @@ int xy_client_push(struct xy_client *client, bool everything)
 					header->ack = xy_be64(client->consumed);
 			}
 		} else if (push_data_allowed(client, everything)) {
-			/* The look finds a SYNC_WANTED before this DATA, and keeps room for an ACK
-			 * behind it (K25). */
-			size_t most = xy_queue_length(queue) < XY_SEND_BYTES_MAX
-					      ? xy_queue_length(queue)
-					      : XY_SEND_BYTES_MAX;
-
-			if (!client->looked || client->unpolled + most > client->unpolled_max) {
+			if (look_due(client)) {
 				if (!xy_client_look(client))
 					break;
 				if (!push_data_allowed(client, everything) ||

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,12 +133,20 @@ static enum xy_exit instance_take(struct xy_server *server, const char *wanted)
 	return XY_EXIT_OK;
 }
 
+/* Those that this process may use: two loops on one core would wake each other for every message
+ * between their connections. */
+static unsigned cores(void)
+{
+	cpu_set_t allowed;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0)
+		return (unsigned)CPU_COUNT(&allowed);
+	return (unsigned)xy_max(sysconf(_SC_NPROCESSORS_ONLN), 1L);
+}
+
 static unsigned loops_wanted(const struct xy_server_options *options)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned wanted = options->loops ? options->loops : (unsigned)xy_max(cores, 1L);
-
-	return xy_min(wanted, (unsigned)XY_WORKERS_MAX);
+	return xy_min(options->loops ? options->loops : cores(), (unsigned)XY_WORKERS_MAX);
 }
 
 static enum xy_exit limits_set(struct xy_core *core, const struct xy_server_options *options)

@@ -40,7 +40,7 @@ struct xy_server_options {
 	 * is not, and SIGHUP does what it does to any program. */
 	xy_reload_fn reread;
 	void *reread_context;
-	unsigned loops;           /* 0 = one per core */
+	unsigned loops;           /* 0 = one per core that it may use */
 	unsigned max_connections; /* 0 = what the descriptor limit allows, at most 16,384 */
 	unsigned lanes;           /* slots of the kernel side; 0 = 4,096 */
 	unsigned flows;           /* 0 = 16,384 */

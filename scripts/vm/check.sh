@@ -45,11 +45,14 @@ declare -A few=(
 # boot DIRECTORY IMAGE WORD…: with these words on the kernel's command line.
 boot() {
 	local dir=$1 image=$2
+	# Left out is what is dear when it is emulated: mitigations, clearing and checking of memory, a
+	# clock that is no register. Kernels that have KFENCE look for bad use of memory.
+	local words='console=ttyS0 loglevel=7 panic=-1 kfence.sample_interval=100 tsc=reliable'
+	words+=' mitigations=off init_on_alloc=0 hardened_usercopy=off'
 	shift 2
-	# Emulated, every switch of page tables is dear: no mitigations.
 	timeout -k 5 "${VM_TIMEOUT:-600}" qemu-system-x86_64 -accel "$accel" -cpu "$cpu" -smp 2 -m 2G \
 		-display none -monitor none -no-reboot -kernel "$image" -initrd "$dir/initrd" \
-		-append "console=ttyS0 loglevel=7 panic=-1 mitigations=off $*" \
+		-append "$words $*" \
 		-serial "file:$dir/console" -serial "file:$dir/output" -serial "file:$dir/results" \
 		-serial "file:$dir/chaos" \
 		</dev/null >"$dir/qemu" 2>&1 &

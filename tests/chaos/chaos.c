@@ -122,7 +122,7 @@ static void note_what_is_owed(void)
 /* Everybody stops sending; what is owed must come. */
 static void quiet(void)
 {
-	uint64_t deadline = ledger_ms(ledger) + QUIET_MS;
+	uint64_t deadline = ledger_ms(ledger) + ledger_bound(ledger, QUIET_MS);
 
 	workers_wake();
 	atomic_store(&ledger->phase, PHASE_QUIET);
@@ -144,7 +144,7 @@ static size_t size_of(const json_t *status, const char *name)
 /* A proxy that nobody uses any more has nothing left of what it had. */
 static void idle(uint32_t p)
 {
-	uint64_t deadline = ledger_ms(ledger) + IDLE_MS;
+	uint64_t deadline = ledger_ms(ledger) + ledger_bound(ledger, IDLE_MS);
 	size_t connections = 1, flows = 1, subjects = 1, subscriptions = 1;
 
 	while (connections + flows + subjects + subscriptions > 0 && ledger_ms(ledger) < deadline) {
@@ -166,7 +166,7 @@ static void idle(uint32_t p)
 
 static void end(void)
 {
-	uint64_t deadline = ledger_ms(ledger) + END_MS;
+	uint64_t deadline = ledger_ms(ledger) + ledger_bound(ledger, END_MS);
 
 	atomic_store(&ledger->phase, PHASE_END);
 	while (!workers_ended() && ledger_ms(ledger) < deadline) {
@@ -217,6 +217,8 @@ int main(int argc, char **argv)
 	if (seed == 0 && xy_random_id(&seed) == 0)
 		seed &= 0xffffffff;
 	ledger->seed = seed;
+	if (getenv("CHAOS_SLOWER") != NULL)
+		ledger->slower = (uint32_t)strtoul(getenv("CHAOS_SLOWER"), NULL, 0);
 	plan_make(ledger, (uint32_t)strtoul(argv[4], NULL, 0));
 	members_open(ledger);
 	printf("chaos: %" PRIu64 " s, seed %" PRIu64 ", %u workers, logs in %s\n", seconds,

@@ -28,6 +28,7 @@ struct ledger *ledger_make(int *ret_fd)
 	if (ledger == NULL)
 		return NULL;
 	ledger->start_ms = xy_clock_ms();
+	ledger->slower = 1;
 	*ret_fd = fd;
 	return ledger;
 }

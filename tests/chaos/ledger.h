@@ -252,6 +252,7 @@ struct ledger {
 	_Atomic(uint32_t) corrupt, reordered, duplicated, unaccounted, other;
 	uint64_t seed, start_ms;
 	uint32_t workers, rings, groups;
+	uint32_t slower; /* than the machines that bounds of time are meant for: so many times */
 	char server[PROXIES][64], local[PROXIES][128];
 	_Atomic(uint64_t) down_ms[PROXIES]; /* last time a proxy was stopped … */
 	_Atomic(uint64_t) up_ms[PROXIES];   /* … and answered again */
@@ -271,6 +272,11 @@ enum verdict { CORRUPT, REORDERED, DUPLICATED, UNACCOUNTED, OTHER };
 struct ledger *ledger_make(int *ret_fd);
 struct ledger *ledger_attach(int fd);
 uint64_t ledger_ms(const struct ledger *ledger); /* since the start */
+/* A bound of time, on this machine. */
+static inline uint64_t ledger_bound(const struct ledger *ledger, uint64_t ms)
+{
+	return ms * ledger->slower;
+}
 /* A line for the log of the run. Any process, any time. */
 void ledger_note(struct ledger *ledger, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

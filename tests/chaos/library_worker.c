@@ -306,7 +306,7 @@ static void nap(void)
 				.tv_nsec = (long)(ms % 1000 * 1000000)};
 
 	doing("nap");
-	atomic_store(&worker->slow_ms, ledger_ms(ledger) + ms + SEEN_MS);
+	atomic_store(&worker->slow_ms, ledger_ms(ledger) + ms + ledger_bound(ledger, SEEN_MS));
 	nanosleep(&time, NULL);
 }
 
@@ -316,7 +316,8 @@ static void obey(enum order order)
 
 	if (client->fd < 0)
 		return;
-	atomic_store(&worker->excused_ms, ledger_ms(ledger) + ORDER_SEEN(order));
+	atomic_store(&worker->excused_ms,
+		     ledger_ms(ledger) + ledger_bound(ledger, ORDER_SEEN(order)));
 	switch (order) {
 	case ORDER_HALF_CLOSE:
 		shutdown(client->fd, SHUT_WR);

@@ -69,7 +69,8 @@ static struct subscription_plan *subscription_add(struct making *making, const c
 
 	snprintf(plan->pattern, sizeof(plan->pattern), "%s", pattern);
 	plan->group_id = NO_INDEX;
-	plan->stall_ms = dice_chance(&making->dice, 1, 5) ? STALL_SHORT : STALL_LONG;
+	plan->stall_ms = (uint32_t)ledger_bound(
+		making->ledger, dice_chance(&making->dice, 1, 5) ? STALL_SHORT : STALL_LONG);
 	return plan;
 }
 

@@ -157,7 +157,8 @@ void proxies_tick(void)
 
 		rss_look(self);
 		if (waitpid(self->pid, &status, WNOHANG) == 0) {
-			if (self->expected && ledger_ms(ledger) > self->since_ms + DRAIN_MS) {
+			if (self->expected &&
+			    ledger_ms(ledger) > self->since_ms + ledger_bound(ledger, DRAIN_MS)) {
 				ledger_fail(ledger, OTHER, "proxy %u does not end by SIGTERM", p);
 				kill(self->pid, SIGKILL);
 				self->killed = true;
@@ -243,7 +244,7 @@ unsigned proxies_descriptors(uint32_t p)
 
 void proxies_end(uint32_t p)
 {
-	uint64_t deadline = ledger_ms(ledger) + DRAIN_MS;
+	uint64_t deadline = ledger_ms(ledger) + ledger_bound(ledger, DRAIN_MS);
 	int status = 0;
 
 	kill(proxy[p].pid, SIGTERM);

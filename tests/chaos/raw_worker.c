@@ -124,7 +124,7 @@ static void put(struct raw *raw, struct xy_frame frame, const void *payload, siz
  * tried again: that send has sent nothing. */
 static bool send_bytes(struct raw *raw, const uint8_t *bytes, size_t size)
 {
-	uint64_t deadline = ledger_ms(raw->ledger) + 2 * TIMEOUT_MS;
+	uint64_t deadline = ledger_ms(raw->ledger) + ledger_bound(raw->ledger, 2 * TIMEOUT_MS);
 
 	while (size > 0) {
 		struct pollfd p = {.fd = raw->fd, .events = POLLOUT};
@@ -189,7 +189,7 @@ static bool answer_ping(struct raw *raw)
 
 static bool wait_for(struct raw *raw, const uint64_t *value, uint64_t wanted)
 {
-	uint64_t deadline = ledger_ms(raw->ledger) + TIMEOUT_MS;
+	uint64_t deadline = ledger_ms(raw->ledger) + ledger_bound(raw->ledger, TIMEOUT_MS);
 
 	while (wanted ? *value != wanted : *value == 0) {
 		if (!read_some(raw, 20, 0) || ledger_ms(raw->ledger) > deadline ||

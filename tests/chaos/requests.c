@@ -44,7 +44,7 @@ static bool excused(const struct request *request)
 	uint64_t down = atomic_load(&ledger->down_ms[self->plan.proxy]);
 	uint64_t up = atomic_load(&ledger->up_ms[self->plan.proxy]);
 
-	if (down != 0 && (up < down || up + RETURN_MS >= request->sent_ms))
+	if (down != 0 && (up < down || up + ledger_bound(ledger, RETURN_MS) >= request->sent_ms))
 		return true;
 	if (trouble_since(self, request->sent_ms))
 		return true;
@@ -116,7 +116,7 @@ int request_send(struct ledger *ledger, uint32_t number, struct xy_client *clien
 		.ledger = ledger, .number = number, .stamp = stamp, .sent_ms = ledger_ms(ledger)};
 	waiting++;
 	error = xy_client_request_async(client, topic, message_make(stamp, length), length,
-					REQUEST_MS, on_reply, request);
+					(int)ledger_bound(ledger, REQUEST_MS), on_reply, request);
 	if (error) {
 		waiting--;
 		free(request);

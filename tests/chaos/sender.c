@@ -85,7 +85,7 @@ bool proxy_was_down(const struct ledger *ledger, uint32_t proxy, uint64_t now)
 	uint64_t down = atomic_load(&ledger->down_ms[proxy]);
 	uint64_t up = atomic_load(&ledger->up_ms[proxy]);
 
-	return down != 0 && (up < down || now <= up + RESTART_MS);
+	return down != 0 && (up < down || now <= up + ledger_bound(ledger, RESTART_MS));
 }
 
 void connection_ended(struct ledger *ledger, uint32_t number, const char *words)

@@ -140,7 +140,7 @@ static void watch(uint32_t number)
 	if (turns != self->turns || self->stopped) {
 		self->turns = turns;
 		self->turned_ms = now;
-	} else if (now > self->turned_ms + HANG_MS) {
+	} else if (now > self->turned_ms + ledger_bound(ledger, HANG_MS)) {
 		ledger_fail(ledger, OTHER, "%s hangs in %s", worker->plan.name, worker->doing);
 		workers_kill(number);
 		self->turned_ms = now;
@@ -199,7 +199,7 @@ void workers_stop(uint32_t number, uint64_t ms)
 	process[number].stopped = true;
 	process[number].wake_ms = until;
 	atomic_store(&worker->stopped_ms, until);
-	excuse(worker, until + SEEN_MS);
+	excuse(worker, until + ledger_bound(ledger, SEEN_MS));
 	kill(process[number].pid, SIGSTOP);
 }
 
@@ -225,7 +225,7 @@ void workers_order(uint32_t number, enum order order)
 		    : order == ORDER_HALF_CLOSE ? "half-close"
 						: "reset and die");
 	kills += order == ORDER_RESET_AND_DIE;
-	excuse(worker, ledger_ms(ledger) + ORDER_OBEYED + ORDER_SEEN(order));
+	excuse(worker, ledger_ms(ledger) + ledger_bound(ledger, ORDER_OBEYED + ORDER_SEEN(order)));
 	atomic_store(&worker->order, order);
 }
 

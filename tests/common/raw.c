@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,16 +33,21 @@ static struct raw *connect_to(const struct sockaddr *address, socklen_t length)
 	return raw;
 }
 
-struct raw *raw_connect(const struct proxy *proxy)
+struct raw *raw_connect_port(uint16_t port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_port = htons(proxy_port(proxy)),
+				      .sin_port = htons(port),
 				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct raw *raw = connect_to((struct sockaddr *)&address, sizeof(address));
 	int on = 1;
 
 	assert_int_equal(setsockopt(raw->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
 	return raw;
+}
+
+struct raw *raw_connect(const struct proxy *proxy)
+{
+	return raw_connect_port(proxy_port(proxy));
 }
 
 struct raw *raw_connect_unix(const struct proxy *proxy)
@@ -60,6 +67,7 @@ void raw_close(struct raw *raw)
 			break;
 		}
 	}
+	SSL_free(raw->ssl);
 	if (raw->fd >= 0)
 		close(raw->fd);
 	free(raw);
@@ -139,6 +147,45 @@ struct raw *raw_open_unix(const struct proxy *proxy)
 	return raw;
 }
 
+/* ---- bytes, with TLS or without -------------------------------------------------------------- */
+
+/* As recv(2) and send(2) would say it. */
+static ssize_t ssl_result(struct raw *raw, int r)
+{
+	int error = SSL_get_error(raw->ssl, r);
+
+	raw->cut = error == SSL_ERROR_SYSCALL ||
+		   ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
+	ERR_clear_error();
+	if (r > 0)
+		return r;
+	errno = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? EAGAIN : ECONNRESET;
+	return error == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+
+static ssize_t bytes_send(struct raw *raw, const void *data, size_t length)
+{
+	if (raw->ssl == NULL)
+		return send(raw->fd, data, length, MSG_NOSIGNAL);
+	ERR_clear_error();
+	return ssl_result(raw, SSL_write(raw->ssl, data, (int)length));
+}
+
+static ssize_t bytes_recv(struct raw *raw, void *buffer, size_t size)
+{
+	if (raw->ssl == NULL)
+		return recv(raw->fd, buffer, size, 0);
+	ERR_clear_error();
+	return ssl_result(raw, SSL_read(raw->ssl, buffer, (int)size));
+}
+
+static void await_bytes(const struct raw *raw, int timeout_ms)
+{
+	struct pollfd pollfd = {.fd = raw->fd, .events = POLLIN};
+
+	poll(&pollfd, 1, timeout_ms);
+}
+
 /* ---- bindings -------------------------------------------------------------------------------- */
 
 static struct raw_binding *binding_find(struct raw *raw, uint64_t topic)
@@ -192,7 +239,7 @@ bool raw_try_send(struct raw *raw, const void *data, size_t length)
 
 	while (length > 0) {
 		struct pollfd pollfd = {.fd = raw->fd, .events = POLLOUT};
-		ssize_t sent = send(raw->fd, at, length, MSG_NOSIGNAL);
+		ssize_t sent = bytes_send(raw, at, length);
 
 		if (sent >= 0) {
 			at += sent;
@@ -297,10 +344,9 @@ enum raw_result raw_read(struct raw *raw, uint64_t timeout_ms)
 	uint64_t deadline = test_now_ms() + timeout_ms;
 
 	while (!frame_take(raw)) {
-		struct pollfd pollfd = {.fd = raw->fd, .events = POLLIN};
 		uint64_t now = test_now_ms();
-		ssize_t got = recv(raw->fd, raw->buffer + raw->filled,
-				   sizeof(raw->buffer) - raw->filled, 0);
+		ssize_t got = bytes_recv(raw, raw->buffer + raw->filled,
+					 sizeof(raw->buffer) - raw->filled);
 
 		if (got > 0) {
 			raw->filled += (size_t)got;
@@ -311,7 +357,7 @@ enum raw_result raw_read(struct raw *raw, uint64_t timeout_ms)
 		} else if (now >= deadline) {
 			return RAW_TIMEOUT;
 		} else {
-			poll(&pollfd, 1, (int)(deadline - now));
+			await_bytes(raw, (int)(deadline - now));
 		}
 	}
 	return RAW_FRAME;
@@ -422,8 +468,7 @@ void raw_expect_closed(struct raw *raw)
 	if (raw->filled > 0)
 		fail_msg("%zu bytes instead of the end of the stream", raw->filled);
 	for (;;) {
-		struct pollfd pollfd = {.fd = raw->fd, .events = POLLIN};
-		ssize_t got = recv(raw->fd, &rest, 1, 0);
+		ssize_t got = bytes_recv(raw, &rest, 1);
 
 		if (got == 0 || (got < 0 && errno == ECONNRESET))
 			break;
@@ -431,7 +476,7 @@ void raw_expect_closed(struct raw *raw)
 			fail_msg("bytes instead of the end of the stream");
 		if (test_now_ms() > deadline)
 			fail_msg("the proxy does not close");
-		poll(&pollfd, 1, 100);
+		await_bytes(raw, 100);
 	}
 }
 
@@ -442,9 +487,10 @@ void raw_drain(struct raw *raw)
 	ssize_t got;
 
 	do {
-		assert_int_equal(poll(&pollfd, 1, TEST_TIMEOUT_MS), 1);
-		got = recv(raw->fd, bytes, sizeof(bytes), 0);
-	} while (got > 0);
+		got = bytes_recv(raw, bytes, sizeof(bytes));
+		if (got < 0 && errno == EAGAIN)
+			assert_int_equal(poll(&pollfd, 1, TEST_TIMEOUT_MS), 1);
+	} while (got > 0 || (got < 0 && errno == EAGAIN));
 }
 
 void raw_send_fence(struct raw *receiver, struct raw *sender)

@@ -34,7 +34,9 @@ struct raw_binding {
 
 struct raw {
 	int fd;
-	uint64_t endpoint; /* 0 before WELCOME */
+	struct ssl_st *ssl; /* OpenSSL's, when it speaks TLS (secure.h) */
+	bool cut;           /* with TLS: its stream ended without a word */
+	uint64_t endpoint;  /* 0 before WELCOME */
 	struct xy_welcome welcome;
 	bool lane; /* as the last SYNCED said */
 	unsigned sync_wanted;
@@ -52,6 +54,7 @@ struct raw {
 /* ---- connections ----------------------------------------------------------------------------- */
 
 struct raw *raw_connect(const struct proxy *proxy);      /* TCP; nothing is sent */
+struct raw *raw_connect_port(uint16_t port);             /* another one on this machine */
 struct raw *raw_connect_unix(const struct proxy *proxy); /* nothing is sent */
 void raw_close(struct raw *raw);
 void raw_reset(struct raw *raw); /* closes with RST */

@@ -118,7 +118,8 @@ static void test_each_complaint_has_file_line_and_key(void **state)
 	complains("{\n\"listen\": [\n\"127.0.0.1:0\",\n7400\n]}", 4,
 		  "listen[1]: must be a text or an array of texts");
 	complains("{\"listen\": [\"127.0.0.1:0\",\n\"::1:7400\"]}", 2,
-		  "listen[1]: '::1:7400' is not HOST:PORT, [V6]:PORT, unix:PATH or systemd");
+		  "listen[1]: '::1:7400' is not HOST:PORT, [V6]:PORT, tls:HOST:PORT, unix:PATH or "
+		  "systemd");
 }
 
 static void test_unknown_members_are_errors(void **state)

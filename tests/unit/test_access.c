@@ -271,19 +271,19 @@ static void test_who_shows_nothing_comes_from_where_he_may(void **state)
 
 			assert_int_equal(r, expected ? 0 : -ENOENT);
 			/* Somebody gets in, or the listener is a mistake. */
-			assert_int_equal(xy_access_problem(access, reach) == NULL, expected);
+			assert_int_equal(xy_access_problem(access, reach, false) == NULL, expected);
 			if (r == 0) {
 				assert_string_equal(identity->name, "anonymous");
 				assert_true(xy_access_holds(access, identity, reach));
 				xy_identity_free(identity);
 			}
 			token_add(access, "a", 1);
-			assert_null(xy_access_problem(access, reach));
+			assert_null(xy_access_problem(access, reach, false));
 			xy_access_free(access);
 		}
-	assert_null(xy_access_problem(NULL, XY_REACH_UNIX));
-	assert_null(xy_access_problem(NULL, XY_REACH_LOOPBACK));
-	assert_non_null(xy_access_problem(NULL, XY_REACH_NETWORK));
+	assert_null(xy_access_problem(NULL, XY_REACH_UNIX, false));
+	assert_null(xy_access_problem(NULL, XY_REACH_LOOPBACK, false));
+	assert_non_null(xy_access_problem(NULL, XY_REACH_NETWORK, false));
 }
 
 static void test_users_alone_let_nobody_in_by_tcp(void **state)
@@ -293,9 +293,9 @@ static void test_users_alone_let_nobody_in_by_tcp(void **state)
 
 	(void)state;
 	assert_int_equal(xy_access_user(access, "root", 0, XY_ANY_ID, &why), 0);
-	assert_null(xy_access_problem(access, XY_REACH_UNIX));
-	assert_non_null(xy_access_problem(access, XY_REACH_LOOPBACK));
-	assert_non_null(xy_access_problem(access, XY_REACH_NETWORK));
+	assert_null(xy_access_problem(access, XY_REACH_UNIX, false));
+	assert_non_null(xy_access_problem(access, XY_REACH_LOOPBACK, false));
+	assert_non_null(xy_access_problem(access, XY_REACH_NETWORK, false));
 	xy_access_free(access);
 }
 

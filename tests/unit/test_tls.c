@@ -574,15 +574,21 @@ static void test_who_has_gone_raises_no_signal(void **state)
 {
 	static uint8_t bytes[1000];
 	struct iovec iov = {bytes, sizeof(bytes)};
+	char buffer[16];
 
 	(void)state;
 	ends_usual();
 	shake_well();
-	xy_tls_free(ends.tls[CLIENT]);
-	ends.tls[CLIENT] = NULL;
+	say(CLIENT, "last");
+	assert_int_equal(xy_tls_close(ends.tls[CLIENT]), 0);
 	close(ends.fd[CLIENT]);
 	ends.fd[CLIENT] = -1;
 	assert_int_equal(xy_tls_send(ends.tls[SERVER], &iov, 1), -EPIPE);
+	assert_int_equal(xy_tls_flush(ends.tls[SERVER]), -EPIPE);
+	expect_why(SERVER, "pipe");
+	/* What it had sent is there. */
+	assert_int_equal(xy_tls_recv(ends.tls[SERVER], buffer, sizeof(buffer)), 4);
+	assert_int_equal(xy_tls_recv(ends.tls[SERVER], buffer, sizeof(buffer)), 0);
 }
 
 /* ---- contexts -------------------------------------------------------------------------------- */

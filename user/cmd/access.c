@@ -279,14 +279,30 @@ static enum xy_anonymous anonymous_of(const char *text, bool authenticates)
 					: XY_ANONYMOUS_NONE;
 }
 
-struct xy_access *xy_access_make(const struct xy_config *config, const char *token_file,
-				 const char *anonymous, struct xy_complaints *complaints)
+static void anchors_take(const struct making *making, const struct xy_tls_context *tls)
+{
+	const uint8_t(*digest)[XY_TLS_DIGEST];
+	unsigned count = tls ? xy_tls_context_anchors(tls, &digest) : 0;
+	int error = 0;
+
+	for (unsigned a = 0; a < count && !error; a++)
+		error = xy_access_anchor(making->access, digest[a]);
+	if (error)
+		xy_complain(making->complaints, "tls-ca: %s",
+			    error == -E2BIG ? "more than 1024 certificates" : strerror(-error));
+}
+
+struct xy_access *xy_access_make(const struct xy_config *config, const struct xy_tls_context *tls,
+				 const char *token_file, const char *anonymous,
+				 struct xy_complaints *complaints)
 {
 	const struct xy_place place = {.key = "access"};
 	const json_t *section = config ? json_object_get(xy_config_root(config), "access") : NULL;
 	bool users = json_array_size(json_object_get(section, "users")) > 0, named = false;
-	struct making making = {.access =
-					xy_access_new(anonymous_of(anonymous, token_file || users)),
+	const uint8_t(*anchors)[XY_TLS_DIGEST];
+	bool certificates = tls && xy_tls_context_anchors(tls, &anchors);
+	bool authenticates = token_file || users || certificates;
+	struct making making = {.access = xy_access_new(anonymous_of(anonymous, authenticates)),
 				.config = config,
 				.complaints = complaints};
 	unsigned before = complaints->count;
@@ -297,6 +313,7 @@ struct xy_access *xy_access_make(const struct xy_config *config, const char *tok
 	}
 	if (section)
 		section_take(&making, &place, section);
+	anchors_take(&making, tls);
 	if (token_file)
 		xy_access_read_tokens(making.access, token_file, &named, complaints);
 	if (complaints->count == before)

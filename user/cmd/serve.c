@@ -13,6 +13,7 @@
 #include "cmd/access.h"
 #include "cmd/commands.h"
 #include "cmd/sources.h"
+#include "cmd/tls.h"
 #include "cmd/user.h"
 #include "core/acceptor.h"
 #include "edge/serve.h"
@@ -22,6 +23,7 @@ struct serve {
 	bool check_config;
 	const char *config, *cgroup, *kernel_path, *instance, *log_level, *admin;
 	const char *token_file, *anonymous, *unix_mode;
+	const char *tls_cert, *tls_key, *tls_ca, *tls_min;
 	const char *user, *confine;
 	uint64_t loops, max_connections, stuck_after, lanes, flows, memory_budget;
 };
@@ -29,7 +31,7 @@ struct serve {
 /* The form only; the server resolves and binds. */
 static bool is_address(const char *text)
 {
-	const char *colon = strrchr(text, ':');
+	const char *colon;
 	unsigned long port;
 	char *end;
 
@@ -37,6 +39,9 @@ static bool is_address(const char *text)
 		return true;
 	if (!strncmp(text, "unix:", 5))
 		return text[5] != 0;
+	if (xy_acceptor_tls(text))
+		text = xy_acceptor_tls(text);
+	colon = strrchr(text, ':');
 	if (!colon || colon == text || colon[1] < '0' || colon[1] > '9')
 		return false;
 	/* IPv6 without brackets would take its last group for the port. */
@@ -50,8 +55,8 @@ static int listen_check(const char *text, char why[XY_OPTION_WHY_SIZE])
 {
 	if (is_address(text))
 		return 0;
-	snprintf(why, XY_OPTION_WHY_SIZE, "'%s' is not HOST:PORT, [V6]:PORT, unix:PATH or systemd",
-		 text);
+	snprintf(why, XY_OPTION_WHY_SIZE,
+		 "'%s' is not HOST:PORT, [V6]:PORT, tls:HOST:PORT, unix:PATH or systemd", text);
 	return -EINVAL;
 }
 
@@ -96,9 +101,9 @@ static const struct xy_option serve_options[] = {
 	{.name = "listen",
 	 .letter = 'l',
 	 .kind = XY_OPTION_TEXTS,
-	 .argument = "HOST:PORT|unix:PATH|systemd",
-	 .help = "where to listen; may be given several times, IPv6 as [ADDRESS]:PORT; systemd: on "
-		 "the sockets that its .socket unit has opened",
+	 .argument = "HOST:PORT|tls:HOST:PORT|unix:PATH|systemd",
+	 .help = "where to listen; may be given several times, IPv6 as [ADDRESS]:PORT; tls: with "
+		 "TLS; systemd: on the sockets that its .socket unit has opened",
 	 .fallback = "127.0.0.1:7400",
 	 .offset = offsetof(struct serve, listen),
 	 .check = listen_check},
@@ -144,12 +149,34 @@ static const struct xy_option serve_options[] = {
 		 "or "
 		 "a token alone",
 	 .offset = offsetof(struct serve, token_file)},
+	{.name = "tls-cert",
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "FILE",
+	 .help = "certificate of listeners with TLS, and those between it and a root (PEM)",
+	 .offset = offsetof(struct serve, tls_cert)},
+	{.name = "tls-key",
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "FILE",
+	 .help = "its key (PEM), which others may not read",
+	 .offset = offsetof(struct serve, tls_key)},
+	{.name = "tls-ca",
+	 .kind = XY_OPTION_TEXT,
+	 .argument = "FILE",
+	 .help = "clients may show certificates that lead to one of those in FILE (PEM): it says "
+		 "who they are",
+	 .offset = offsetof(struct serve, tls_ca)},
+	{.name = "tls-min",
+	 .kind = XY_OPTION_CHOICE,
+	 .argument = "1.2|1.3",
+	 .help = "oldest version of TLS that is spoken",
+	 .fallback = "1.3",
+	 .offset = offsetof(struct serve, tls_min)},
 	{.name = "anonymous",
 	 .kind = XY_OPTION_CHOICE,
 	 .argument = "none|local|any",
 	 .help = "who is let in without having shown who he is: nobody, who comes by a UNIX socket "
-		 "or a loopback address, or everybody; if not given: none when there are tokens or "
-		 "users, else local",
+		 "or a loopback address, or everybody; if not given: none when there are tokens, "
+		 "users or --tls-ca, else local",
 	 .offset = offsetof(struct serve, anonymous)},
 	{.name = "loops",
 	 .kind = XY_OPTION_NUMBER,
@@ -224,14 +251,27 @@ static const struct xy_option serve_options[] = {
 struct made {
 	struct xy_config *config;
 	char *words;
-	struct xy_access *access;
+	struct xy_rules rules;
 };
 
 static void made_free(struct made *made)
 {
-	xy_access_free(made->access);
+	xy_rules_free(&made->rules);
 	xy_config_free(made->config);
 	free(made->words);
+}
+
+static void rules_make(const struct serve *serve, struct made *made,
+		       struct xy_complaints *complaints)
+{
+	const struct xy_tls_files files = {.cert = serve->tls_cert,
+					   .key = serve->tls_key,
+					   .ca = serve->tls_ca,
+					   .min = serve->tls_min};
+
+	made->rules.tls = xy_tls_make(&files, complaints);
+	made->rules.access = xy_access_make(made->config, made->rules.tls, serve->token_file,
+					    serve->anonymous, complaints);
 }
 
 /* All sources, best first. False: *ret_status, and all that is wrong has been said. */
@@ -249,8 +289,7 @@ static bool sources_take(int argc, char **argv, struct serve *serve, struct made
 		made->config = xy_config_load(serve->config, complaints);
 	if (made->config)
 		xy_options_file(&xy_command_serve, made->config, others, serve, &given, complaints);
-	made->access =
-		xy_access_make(made->config, serve->token_file, serve->anonymous, complaints);
+	rules_make(serve, made, complaints);
 	*ret_status = XY_CMD_USAGE;
 	return complaints->count == 0 &&
 	       xy_options_defaults(&xy_command_serve, serve, &given, ret_status);
@@ -263,7 +302,7 @@ static void say(struct xy_complaints *complaints, const char *text)
 }
 
 /* Whether those who should can get in, and nobody else: at a real start the server looks. */
-static bool listeners_check(const struct serve *serve, const struct xy_access *access,
+static bool listeners_check(const struct serve *serve, const struct xy_rules *rules,
 			    struct xy_complaints *complaints)
 {
 	struct xy_address address;
@@ -271,16 +310,27 @@ static bool listeners_check(const struct serve *serve, const struct xy_access *a
 	char why[256];
 
 	for (unsigned l = 0; l < serve->listen.count; l++) {
-		const char *text = serve->listen.item[l];
+		const char *text = serve->listen.item[l], *secured = xy_acceptor_tls(text);
 
 		if (!strcmp(text, XY_LISTEN_GIVEN))
 			continue; /* what has been passed is seen at the start */
-		if (xy_address_parse(text, &address, 1, why, sizeof(why)) < 0)
+		if (xy_address_parse(secured ? secured : text, &address, 1, why, sizeof(why)) < 0)
 			xy_complain(complaints, "listen: %s", why);
-		else if ((problem = xy_access_problem(access, xy_acceptor_reach(&address))))
+		else if ((problem = xy_acceptor_problem(rules, xy_acceptor_reach(&address),
+							secured != NULL)))
 			xy_complain(complaints, "listen: %s: %s", text, problem);
 	}
 	return complaints->count == 0;
+}
+
+/* Who asks for TLS in one place and not in the other would get none, and perhaps not see it. */
+static bool tls_is_used(const struct serve *serve)
+{
+	bool used = !serve->tls_cert;
+
+	for (unsigned l = 0; l < serve->listen.count; l++)
+		used = used || xy_acceptor_tls(serve->listen.item[l]);
+	return used;
 }
 
 /* ---- again ----------------------------------------------------------------------------------- */
@@ -335,29 +385,34 @@ static bool option_equal(const struct xy_option *option, const struct serve *a,
 	}
 }
 
-/* Only who may do what is taken anew. */
+/* Only who may do what is taken anew, and what he knows us by. */
+static bool is_reread(const struct xy_option *option)
+{
+	return !strcmp(option->name, "token-file") || !strcmp(option->name, "anonymous") ||
+	       !strncmp(option->name, "tls-", 4);
+}
+
 static void tell_ignored(const struct serve *now, const struct serve *before)
 {
 	for (const struct xy_option *option = serve_options; option->name; option++)
-		if (strcmp(option->name, "token-file") && strcmp(option->name, "anonymous") &&
-		    !option_equal(option, now, before))
+		if (!is_reread(option) && !option_equal(option, now, before))
 			xy_log(XY_LOG_WARN, "reload-ignored",
 			       "option=--%s why=\"takes effect at the next start\"", option->name);
 }
 
-static struct xy_access *reread(void *context, char *why, size_t why_size)
+static int reread(void *context, struct xy_rules *ret_rules, char *why, size_t why_size)
 {
 	const struct start *start = context;
 	struct hearing hearing = {.complaints = {.say = hear}};
-	struct xy_access *access = NULL;
 	struct serve serve = {0};
 	struct made made = {0};
-	int status;
+	int status, error = -EINVAL;
 
 	if (sources_take(start->argc, start->argv, &serve, &made, &hearing.complaints, &status)) {
 		tell_ignored(&serve, start->serve);
-		access = made.access;
-		made.access = NULL;
+		*ret_rules = made.rules;
+		made.rules = (struct xy_rules){0};
+		error = 0;
 	} else if (hearing.complaints.count > 1) {
 		snprintf(why, why_size, "%.900s (and %u more: see --check-config)", hearing.first,
 			 hearing.complaints.count - 1);
@@ -365,7 +420,7 @@ static struct xy_access *reread(void *context, char *why, size_t why_size)
 		snprintf(why, why_size, "%s", hearing.first);
 	}
 	made_free(&made);
-	return access;
+	return error;
 }
 
 /* ---- the command ----------------------------------------------------------------------------- */
@@ -419,18 +474,23 @@ static int serve_run(int argc, char **argv)
 		goto out;
 	if (!user_take(&serve, &options, &status))
 		goto out;
+	if (!tls_is_used(&serve)) {
+		status = xy_options_complain(&xy_command_serve,
+					     "option --tls-cert: no listener is tls:HOST:PORT");
+		goto out;
+	}
 	if (serve.check_config) {
 		status = XY_CMD_USAGE;
-		if (listeners_check(&serve, made.access, &complaints))
+		if (listeners_check(&serve, &made.rules, &complaints))
 			status = puts("xylem serve: nothing is wrong") < 0;
 		goto out;
 	}
 	if (!xy_log_level_from_text(serve.log_level, &level))
 		xy_log_set_level(level);
 	server_options_set(&options, &serve);
-	options.access = made.access;
-	made.access = NULL;
-	if (serve.config || serve.token_file) {
+	options.rules = made.rules;
+	made.rules = (struct xy_rules){0};
+	if (serve.config || serve.token_file || serve.tls_cert) {
 		options.reread = reread;
 		options.reread_context = &start;
 	}

@@ -197,6 +197,18 @@ static void reasons_list(const json_t *reasons, char list[LIST_SIZE])
 	}
 }
 
+/* What stands for a lane where there is none. */
+static const char *no_lane(const json_t *connection)
+{
+	const char *version = text_of(json_object_get(connection, "tls"), "version");
+
+	if (!strcmp(version, "TLSv1.3"))
+		return "- tls 1.3";
+	if (!strcmp(version, "TLSv1.2"))
+		return "- tls 1.2";
+	return !strcmp(text_of(connection, "kind"), "unix") ? "- unix" : "-";
+}
+
 static void show_connections(const json_t *status)
 {
 	struct xy_table table;
@@ -225,8 +237,7 @@ static void show_connections(const json_t *status)
 		if (lane)
 			xy_table_add(&table, "%" PRIu64, number_of(connection, "slot"));
 		else
-			xy_table_add(&table, "%s",
-				     !strcmp(text_of(connection, "kind"), "unix") ? "- unix" : "-");
+			xy_table_add(&table, "%s", no_lane(connection));
 		xy_table_add(&table, "%s", XY_COUNT(redirected));
 		xy_table_add(&table, "%s", XY_COUNT(passed));
 		xy_table_add(&table, "%s", XY_SHARE(redirected, redirected + passed));

@@ -15,6 +15,7 @@
 #include "base/rcu.h"
 #include "base/service.h"
 #include "core/greeting.h"
+#include "core/handshake.h"
 #include "core/server.h"
 #include "io/net.h"
 
@@ -22,11 +23,13 @@
 #define ACCEPTS_A_TURN 64
 #define REST_MS        100 /* without descriptors: before the next attempt */
 #define BACKLOG        1024
+#define TLS_PREFIX     "tls:"
 
 struct listener {
 	struct xy_watch watch;
 	struct xy_acceptor *acceptor;
 	enum xy_reach reach;
+	bool tls;
 	bool is_given; /* by the service manager, which goes on listening when we have closed it */
 	char address[XY_ADDRESS_TEXT_SIZE];
 };
@@ -94,7 +97,7 @@ static void listener_ready(struct xy_watch *watch, uint32_t events)
 			break;
 		rest_ended(acceptor);
 		xy_count(acceptor->core, XY_COUNT_ACCEPTED, 1);
-		xy_greeting_new(&acceptor->greetings, fd, listener->reach, &peer);
+		xy_greeting_new(&acceptor->greetings, fd, listener->reach, listener->tls, &peer);
 	}
 	if (error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS)
 		rest_begin(acceptor, listener, error);
@@ -112,9 +115,10 @@ static int listener_failed(const char *address, int error, char *why, size_t why
 }
 
 static int listener_add(struct xy_acceptor *acceptor, int fd, const struct xy_address *address,
-			bool is_given, char *why, size_t why_size)
+			bool tls, bool is_given, char *why, size_t why_size)
 {
 	struct listener *listener;
+	size_t prefix = tls ? strlen(TLS_PREFIX) : 0;
 
 	if (acceptor->listeners == LISTENERS_MAX) {
 		snprintf(why, why_size, "more than %d addresses to listen on", LISTENERS_MAX);
@@ -123,9 +127,11 @@ static int listener_add(struct xy_acceptor *acceptor, int fd, const struct xy_ad
 	listener = &acceptor->listener[acceptor->listeners++];
 	listener->acceptor = acceptor;
 	listener->reach = xy_acceptor_reach(address);
+	listener->tls = tls;
 	listener->is_given = is_given;
 	listener->watch = (struct xy_watch){.fd = fd, .name = "listener", .ready = listener_ready};
-	xy_address_text(address, listener->address, sizeof(listener->address));
+	memcpy(listener->address, TLS_PREFIX, prefix);
+	xy_address_text(address, listener->address + prefix, sizeof(listener->address) - prefix);
 	return 0;
 }
 
@@ -153,7 +159,7 @@ static int listeners_take(struct xy_acceptor *acceptor, char *why, size_t why_si
 				 "descriptor %d, passed by systemd, is no listening stream socket",
 				 fd);
 		else
-			error = listener_add(acceptor, fd, &address, true, why, why_size);
+			error = listener_add(acceptor, fd, &address, false, true, why, why_size);
 	}
 	return error;
 }
@@ -166,12 +172,13 @@ static const char *path_of(const struct xy_address *address)
 static int listener_open(struct xy_acceptor *acceptor, const char *text, unsigned unix_mode,
 			 char *why, size_t why_size)
 {
+	const char *secured = xy_acceptor_tls(text);
 	struct xy_address address, bound;
 	int error, fd;
 
 	if (!strcmp(text, XY_LISTEN_GIVEN))
 		return listeners_take(acceptor, why, why_size);
-	error = xy_address_parse(text, &address, 1, why, why_size);
+	error = xy_address_parse(secured ? secured : text, &address, 1, why, why_size);
 	if (error < 0)
 		return error;
 	error = address.any.sa_family == AF_UNIX ? xy_net_listen(&address, BACKLOG, &fd)
@@ -185,17 +192,26 @@ static int listener_open(struct xy_acceptor *acceptor, const char *text, unsigne
 	}
 	if (xy_net_local(fd, &bound))
 		bound = address;
-	error = listener_add(acceptor, fd, &bound, false, why, why_size);
+	error = listener_add(acceptor, fd, &bound, secured != NULL, false, why, why_size);
 	if (error)
 		xy_net_unlisten(fd);
 	return error;
+}
+
+static bool turn_end(struct xy_loop *loop, void *context)
+{
+	struct xy_acceptor *acceptor = context;
+
+	(void)loop;
+	return xy_handshakes_turn(&acceptor->greetings.shaking);
 }
 
 int xy_acceptor_new(const char *const *listen, unsigned listens, unsigned unix_mode,
 		    struct xy_acceptor **ret_acceptor, char *why, size_t why_size)
 {
 	struct xy_acceptor *acceptor = calloc(1, sizeof(*acceptor));
-	struct xy_loop_options options = {.name = "acceptor", .context = acceptor};
+	struct xy_loop_options options = {
+		.name = "acceptor", .turn_end = turn_end, .context = acceptor};
 	int error = -ENOMEM;
 
 	if (!acceptor)
@@ -272,12 +288,23 @@ unsigned xy_acceptor_listeners(const struct xy_acceptor *acceptor, struct xy_lis
 	for (unsigned l = 0; l < acceptor->listeners && count < maximum; l++) {
 		struct xy_address address;
 
-		if (acceptor->listener[l].reach == XY_REACH_UNIX ||
+		if (acceptor->listener[l].reach == XY_REACH_UNIX || acceptor->listener[l].tls ||
 		    xy_net_local(acceptor->listener[l].watch.fd, &address))
 			continue;
 		listener[count++] = xy_kernel_listener(&address.any);
 	}
 	return count;
+}
+
+uint16_t xy_acceptor_port(const struct xy_acceptor *acceptor)
+{
+	struct xy_address address;
+
+	for (unsigned l = 0; l < acceptor->listeners; l++)
+		if (acceptor->listener[l].reach != XY_REACH_UNIX &&
+		    !xy_net_local(acceptor->listener[l].watch.fd, &address))
+			return xy_kernel_listener(&address.any).port;
+	return 0;
 }
 
 unsigned xy_acceptor_count(const struct xy_acceptor *acceptor)
@@ -297,12 +324,24 @@ enum xy_reach xy_acceptor_reach(const struct xy_address *address)
 	return xy_address_is_loopback(address) ? XY_REACH_LOOPBACK : XY_REACH_NETWORK;
 }
 
-int xy_acceptor_check(const struct xy_acceptor *acceptor, const struct xy_access *access, char *why,
+const char *xy_acceptor_tls(const char *text)
+{
+	return strncmp(text, TLS_PREFIX, strlen(TLS_PREFIX)) ? NULL : text + strlen(TLS_PREFIX);
+}
+
+const char *xy_acceptor_problem(const struct xy_rules *rules, enum xy_reach reach, bool tls)
+{
+	if (tls && !rules->tls)
+		return "TLS needs a certificate: give --tls-cert and --tls-key";
+	return xy_access_problem(rules->access, reach, tls);
+}
+
+int xy_acceptor_check(const struct xy_acceptor *acceptor, const struct xy_rules *rules, char *why,
 		      size_t why_size)
 {
 	for (unsigned l = 0; l < acceptor->listeners; l++) {
 		const struct listener *listener = &acceptor->listener[l];
-		const char *problem = xy_access_problem(access, listener->reach);
+		const char *problem = xy_acceptor_problem(rules, listener->reach, listener->tls);
 
 		if (!problem)
 			continue;

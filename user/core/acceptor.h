@@ -24,18 +24,24 @@ void xy_acceptor_free(struct xy_acceptor *acceptor);     /* closes; UNIX paths a
 void xy_acceptor_withdraw(struct xy_acceptor *acceptor); /* only that; before the process ends */
 /* The paths; also in a child that has closed all descriptors. */
 void xy_acceptor_unlink(const struct xy_acceptor *acceptor);
-/* The plain-TCP listeners, for the kernel; returns how many. */
+/* The plain-TCP listeners (without TLS), for the kernel; returns how many. */
 unsigned xy_acceptor_listeners(const struct xy_acceptor *acceptor, struct xy_listener *listener,
 			       unsigned maximum);
+/* The port of the first TCP listener, plain or not; 0: there is none. */
+uint16_t xy_acceptor_port(const struct xy_acceptor *acceptor);
 /* Addresses as they are bound (port 0 resolved). */
 unsigned xy_acceptor_count(const struct xy_acceptor *acceptor);
 const char *xy_acceptor_address(const struct xy_acceptor *acceptor, unsigned index);
 
 /* How an address can be reached that is listened on. */
 enum xy_reach xy_acceptor_reach(const struct xy_address *address);
-/* Whether everybody who reaches a listener would be let in, or nobody. -EPERM with a sentence in
- * why; any thread. */
-int xy_acceptor_check(const struct xy_acceptor *acceptor, const struct xy_access *access, char *why,
+/* The address in what a TLS listener is given by ("tls:HOST:PORT"); NULL: it is none. */
+const char *xy_acceptor_tls(const char *text);
+/* What is wrong with a listener under these rules: everybody who reaches it would be let in, or
+ * nobody, or it has no certificate. A static sentence, or NULL. */
+const char *xy_acceptor_problem(const struct xy_rules *rules, enum xy_reach reach, bool tls);
+/* The same of all of them. -EPERM with a sentence in why; any thread. */
+int xy_acceptor_check(const struct xy_acceptor *acceptor, const struct xy_rules *rules, char *why,
 		      size_t why_size);
 
 int xy_acceptor_start(struct xy_acceptor *acceptor, struct xy_core *core);

@@ -76,7 +76,7 @@ static uint64_t carried(const struct xy_budget *budget)
 uint64_t xy_budget_used(const struct xy_budget *budget)
 {
 	return xy_pool_total_bytes() + load(&budget->outstanding) + load(&budget->sockets) +
-	       load(&budget->greetings) + carried(budget);
+	       load(&budget->greetings) + load(&budget->tls) + carried(budget);
 }
 
 bool xy_budget_short(const struct xy_budget *budget)
@@ -92,6 +92,11 @@ bool xy_budget_spent(const struct xy_budget *budget)
 void xy_budget_greeting(struct xy_budget *budget, ptrdiff_t bytes)
 {
 	atomic_fetch_add_explicit(&budget->greetings, (uint64_t)bytes, memory_order_relaxed);
+}
+
+void xy_budget_tls(struct xy_budget *budget, ptrdiff_t bytes)
+{
+	atomic_fetch_add_explicit(&budget->tls, (uint64_t)bytes, memory_order_relaxed);
 }
 
 /* Whether its connections could outgrow half of the budget unseen by the proxy. */
@@ -259,12 +264,13 @@ json_t *xy_budget_describe(const struct xy_core *core)
 	const struct xy_budget *budget = &core->budget;
 	uint64_t used = xy_budget_used(budget);
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}", "budget",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}", "budget",
 			 (json_int_t)budget->bytes, "used", (json_int_t)used, "high",
 			 (json_int_t)xy_max(used, load(&budget->high)), "outstanding",
 			 (json_int_t)load(&budget->outstanding), "pools",
 			 (json_int_t)xy_pool_total_bytes(), "sockets",
-			 (json_int_t)load(&budget->sockets), "carried", (json_int_t)carried(budget),
-			 "pressed", xy_budget_pressed(budget), "window", (json_int_t)budget->window,
+			 (json_int_t)load(&budget->sockets), "tls", (json_int_t)load(&budget->tls),
+			 "carried", (json_int_t)carried(budget), "pressed",
+			 xy_budget_pressed(budget), "window", (json_int_t)budget->window,
 			 "socket_buffer", (json_int_t)budget->socket_buffer);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The memory budget: one bound, in bytes, for what lies in receive queues of lanes, in pipes and
- * pools, on its way between loops, in the proxy's socket buffers and in greetings, of all
+ * pools, on its way between loops, in the proxy's socket buffers, in TLS and in greetings, of all
  * connections together.
  *
  * Main holds rounds: each worker looks at its own connections, then main decides. Above ¾ of the
@@ -37,6 +37,7 @@ struct xy_budget {
 	_Atomic(uint64_t) sockets;     /* in socket buffers */
 	_Atomic(uint64_t) given;       /* to lanes and sockets since then; who knows what is left */
 	_Atomic(uint64_t) greetings;   /* by the acceptor */
+	_Atomic(uint64_t) tls;         /* that connections have for as long as they live */
 	_Atomic(int64_t) carried; /* by what carries DATA from loop to loop; for moments below 0 */
 
 	_Atomic(uint64_t) high;      /* by main: the most that a round has seen */
@@ -73,7 +74,7 @@ struct xy_cost {
 	uint64_t taken_ms;         /* … while more was there to take */
 	uint64_t frames, frame_ms; /* frames read; the same since, while one was unfinished */
 	uint64_t unread;           /* of bytes: in the receive queue of its lane … */
-	uint32_t socket;           /* … and in its socket */
+	uint32_t socket;           /* … and in its socket, and in TLS's buffers */
 };
 
 /* What a budget of `bytes` means for `workers` loops. */
@@ -92,6 +93,7 @@ bool xy_budget_short(const struct xy_budget *budget); /* pressed, or will be by 
 bool xy_budget_spent(const struct xy_budget *budget); /* all of it: nobody new */
 void xy_budget_joined(struct xy_core *core);          /* one connection more */
 void xy_budget_greeting(struct xy_budget *budget, ptrdiff_t bytes);
+void xy_budget_tls(struct xy_budget *budget, ptrdiff_t bytes);
 /* Something may have grown: a round is due. */
 static inline void xy_budget_soon(struct xy_budget *budget)
 {

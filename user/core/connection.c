@@ -191,7 +191,25 @@ void xy_connection_free(struct xy_connection *connection)
 	free(connection);
 }
 
-void xy_connection_open(struct xy_worker *worker, struct xy_request *farewell, int fd, bool is_unix)
+static void tls_free(struct xy_worker *worker, struct xy_tls *tls)
+{
+	if (tls)
+		xy_budget_tls(&worker->core->budget, -(ptrdiff_t)xy_tls_memory(tls));
+	xy_tls_free(tls);
+}
+
+/* No readiness would announce what TLS has read already, behind HELLO, or has not sent of WELCOME.
+ */
+static void tls_begin(struct xy_connection *connection)
+{
+	if (xy_stream_pending(connection->tls))
+		xy_list_add_tail(&connection->worker->ready, &connection->ready);
+	if (xy_stream_unsent(connection->tls))
+		xy_outbound_dirty(connection);
+}
+
+void xy_connection_open(struct xy_worker *worker, struct xy_request *farewell, int fd,
+			struct xy_tls *tls, bool is_unix)
 {
 	struct xy_connection *connection = calloc(1, sizeof(*connection));
 	struct xy_peer *peer = farewell->peer;
@@ -202,6 +220,7 @@ void xy_connection_open(struct xy_worker *worker, struct xy_request *farewell, i
 	if (pipes_new(connection))
 		goto err_pipes;
 	connection->peer = peer;
+	connection->tls = tls;
 	connection->is_unix = is_unix;
 	connection->farewell = farewell;
 	connection->sync_threshold = XY_SYNC_THRESHOLD;
@@ -220,6 +239,7 @@ void xy_connection_open(struct xy_worker *worker, struct xy_request *farewell, i
 		xy_connection_close(connection, "out of memory");
 		return;
 	}
+	tls_begin(connection);
 	timer_restart(connection, worker->core->heartbeat_ms);
 	xy_budget_joined(worker->core);
 	if (worker->shutting)
@@ -238,6 +258,7 @@ err_memory:
 	atomic_fetch_sub(&worker->load, 1);
 	free(connection);
 	xy_request_send(worker->core->router, farewell);
+	tls_free(worker, tls);
 	close(fd);
 	xy_peer_put(peer);
 }
@@ -259,6 +280,8 @@ void xy_connection_close(struct xy_connection *connection, const char *why)
 	xy_timer_stop(&connection->retry);
 	xy_right_end(connection);
 	xy_outbound_drop(connection);
+	tls_free(worker, connection->tls);
+	connection->tls = NULL;
 	close(connection->watch.fd);
 	xy_brake_clear(connection);
 	xy_targets_free(connection);

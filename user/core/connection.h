@@ -20,6 +20,7 @@
 #include "core/router.h"
 #include "core/worker.h"
 #include "io/loop.h"
+#include "io/stream.h"
 #include "proto/frame.h"
 #include <xylem/pipe.h>
 
@@ -86,6 +87,7 @@ struct xy_proof {
 
 struct xy_connection {
 	struct xy_watch watch;
+	struct xy_tls *tls; /* NULL: without */
 	struct xy_worker *worker;
 	struct xy_peer *peer;
 	struct xy_list of_worker, dirty, braked, ready;
@@ -154,10 +156,11 @@ struct xy_connection {
 	uint32_t topics, subscriptions;
 };
 
-/* Takes over an accepted, greeted socket; called by the acceptor's task on the worker. On failure
- * the descriptor is closed. peer->connection is set here. `farewell` names the peer. */
+/* Takes over an accepted, greeted socket, with its TLS or NULL, and that with its memory as the
+ * budget counts it; called by the acceptor's task on the worker. On failure the descriptor is
+ * closed. peer->connection is set here. `farewell` names the peer. */
 void xy_connection_open(struct xy_worker *worker, struct xy_request *farewell, int fd,
-			bool is_unix);
+			struct xy_tls *tls, bool is_unix);
 /* At once, without a word. Idempotent; the memory goes when the turn is over. */
 void xy_connection_close(struct xy_connection *connection, const char *why);
 /* As close, and what the client has not read goes, too: else it would stay for as long as the

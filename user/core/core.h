@@ -12,6 +12,7 @@
 
 #include "base/service.h"
 #include "core/budget.h"
+#include "io/tls.h"
 #include "kernel/kernel.h"
 #include "proto/access.h"
 
@@ -53,9 +54,12 @@
 	X(PRESSED, "memory_pressed")          /* times that memory became short */                \
 	X(SHED, "closed_for_memory")          /* stalled while it was */                          \
 	X(MEMORY_REFUSED,                                                                         \
-	  "refused_for_memory")         /* turned away, or a request, when it was used up */      \
-	X(UNAUTHORIZED, "unauthorized") /* of those refused: not who he must be */                \
-	X(FORBIDDEN, "forbidden")       /* requests and DATA that no rule allows */               \
+	  "refused_for_memory")             /* turned away, or a request, when it was used up */  \
+	X(UNAUTHORIZED, "unauthorized")     /* of those refused: not who he must be */            \
+	X(TLS_HANDSHAKES, "tls_handshakes") /* that succeeded */                                  \
+	X(TLS_FAILED, "tls_failed")         /* that did not */                                    \
+	X(TLS_CUT, "tls_cut")               /* streams that ended without anybody saying so */    \
+	X(FORBIDDEN, "forbidden")           /* requests and DATA that no rule allows */           \
 	X(REVOKED_FLOWS, "revoked_flows")                                                         \
 	X(REVOKED_SUBSCRIPTIONS, "revoked_subscriptions")                                         \
 	X(REVOKED_CONNECTIONS, "revoked_connections")                                             \
@@ -69,6 +73,12 @@ enum xy_counter {
 	XY_COUNTERS(X)
 #undef X
 		XY_COUNTER_COUNT,
+};
+
+/* What can be read again while the proxy works. */
+struct xy_rules {
+	struct xy_access *access;
+	struct xy_tls_context *tls; /* NULL: there is none */
 };
 
 struct xy_loop;
@@ -115,6 +125,8 @@ struct xy_core {
 	 * sets, and is raised after its set is there: what was decided in an older one is decided
 	 * again. */
 	struct xy_access *access; /* NULL: everything is allowed */
+	/* Of TLS listeners; the same way, before the access that belongs to it. */
+	struct xy_tls_context *tls;
 	_Atomic(uint64_t) access_generation;
 
 	struct xy_budget budget;

@@ -58,7 +58,7 @@ static uint64_t socket_untaken(const struct xy_connection *connection)
 	int untaken = 0;
 
 	ioctl(connection->watch.fd, SIOCOUTQ, &untaken);
-	return (uint64_t)untaken;
+	return (uint64_t)untaken + (connection->tls ? xy_tls_unsent(connection->tls) : 0);
 }
 
 /* Of one whose input is held an ack may be late, with no PONG to replace it. */
@@ -70,7 +70,9 @@ static uint64_t lane_late(const struct xy_connection *connection)
 static void connection_look(struct xy_connection *connection, uint64_t now, bool afresh)
 {
 	struct xy_cost *cost = &connection->cost;
+	const struct xy_tls *tls = connection->tls;
 	uint64_t out = xy_pipe_length(connection->control) + xy_pipe_length(connection->data);
+	uint32_t buffers = tls ? (uint32_t)xy_tls_buffers(tls) : 0;
 	uint64_t in = xy_pipe_length(connection->in), left, given, taken;
 
 	cost->unread = connection->lane ? lane_unread(connection, now) : 0;
@@ -81,14 +83,14 @@ static void connection_look(struct xy_connection *connection, uint64_t now, bool
 		lane_ask(connection, given);
 		cost->socket = connection->holds || cost->socket ? socket_memory(connection) : 0;
 	} else {
-		bool idle =
-			!connection->holds && !cost->socket && connection->bytes_out == cost->seen;
+		bool idle = !connection->holds && !cost->socket && !buffers &&
+			    connection->bytes_out == cost->seen;
 		uint64_t untaken = idle ? 0 : socket_untaken(connection);
 
 		given = connection->bytes_out;
 		taken = given - xy_min(given, untaken);
 		left = out + untaken;
-		cost->socket = idle ? 0 : socket_memory(connection);
+		cost->socket = idle ? 0 : socket_memory(connection) + buffers;
 	}
 	if (afresh || !left || taken != cost->taken)
 		cost->taken_ms = now;
@@ -97,7 +99,8 @@ static void connection_look(struct xy_connection *connection, uint64_t now, bool
 	cost->seen = given;
 	cost->taken = taken;
 	cost->frames = connection->frames_in;
-	cost->bytes = cost->unread + cost->socket + out + (in + SEGMENT - 1) / SEGMENT * SEGMENT;
+	cost->bytes = cost->unread + cost->socket + out + (in + SEGMENT - 1) / SEGMENT * SEGMENT +
+		      (tls ? xy_tls_memory(tls) : 0);
 }
 
 /* ---- who has to go --------------------------------------------------------------------------- */

@@ -8,16 +8,18 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "base/digest.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "core/authenticate.h"
 #include "core/connection.h"
+#include "core/handshake.h"
 #include "core/worker.h"
+#include "io/stream.h"
 #include "proto/json.h"
 
-#define HELLO_MAX  4096 /* bytes of its JSON */
-#define LINGER_MS  1000
-#define GROUPS_MAX 256 /* of a client's process */
+#define HELLO_MAX     4096 /* bytes of its JSON */
+#define LINGER_MS     1000
+#define TLS_HANDSHAKE 0x16 /* first byte of such a record; HELLO's is 0 */
 
 /* A connection that has not been greeted yet, or is told why it will not be. */
 struct greeting {
@@ -26,6 +28,9 @@ struct greeting {
 	struct xy_list list;
 	struct xy_greetings *greetings;
 	enum xy_reach reach;
+	bool tls;     /* the listener speaks it */
+	bool shaking; /* and it has begun */
+	struct xy_handshake handshake;
 	uint64_t generation; /* of the rules */
 	bool refused;
 	size_t got;
@@ -43,8 +48,10 @@ static void greeting_free(struct greeting *greeting)
 	xy_timer_stop(&greeting->timer);
 	xy_loop_unwatch(greeting->greetings->loop, &greeting->watch);
 	xy_list_remove(&greeting->list);
+	xy_list_remove(&greeting->handshake.queued);
 	greeting->greetings->count--;
 	xy_budget_greeting(&greeting->greetings->core->budget, -(ptrdiff_t)greeting->bytes);
+	xy_tls_free(greeting->handshake.tls);
 	free(greeting->json);
 	free(greeting);
 }
@@ -55,29 +62,40 @@ static void greeting_close(struct greeting *greeting)
 	greeting_free(greeting);
 }
 
-static int frame_send(int fd, const struct xy_frame *frame, const void *payload, size_t length)
+static int frame_send(int fd, struct xy_tls *tls, const struct xy_frame *frame, const void *payload,
+		      size_t length)
 {
 	uint8_t whole[XY_HEADER_SIZE + 1024];
-	size_t bytes = XY_HEADER_SIZE + length;
+	const struct iovec iov = {whole, XY_HEADER_SIZE + length};
 
-	if (bytes > sizeof(whole))
+	if (iov.iov_len > sizeof(whole))
 		return -EMSGSIZE;
 	xy_frame_compose(frame, payload, length, whole);
-	return send(fd, whole, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)bytes ? 0 : -EPIPE;
+	return xy_stream_send(fd, tls, &iov, 1) == (ssize_t)iov.iov_len ? 0 : -EPIPE;
 }
 
-static void error_send(int fd, enum xy_error error, const struct xy_frame *cause,
-		       const char *message)
+static void error_send(int fd, struct xy_tls *tls, enum xy_error error,
+		       const struct xy_frame *cause, const char *message)
 {
 	struct xy_frame frame = xy_frame_error(cause);
 	char payload[512];
 	ssize_t length = xy_error_encode(error, message, payload, sizeof(payload));
 
 	if (length >= 0)
-		frame_send(fd, &frame, payload, (size_t)length);
+		frame_send(fd, tls, &frame, payload, (size_t)length);
 }
 
-/* Says why and lingers: closing with input unread would be an RST that can destroy the answer. */
+/* Closing with input unread would be an RST that can destroy what was said last. */
+static void linger(struct greeting *greeting)
+{
+	xy_stream_shut(greeting->watch.fd, greeting->handshake.tls);
+	greeting->refused = true;
+	xy_list_remove(&greeting->handshake.queued);
+	xy_loop_rewatch(greeting->greetings->loop, &greeting->watch, EPOLLIN);
+	xy_timer_start(greeting->greetings->loop, &greeting->timer, LINGER_MS);
+}
+
+/* Says why, and lingers. */
 static void refuse(struct greeting *greeting, enum xy_error error, const char *message)
 {
 	struct xy_core *core = greeting->greetings->core;
@@ -86,11 +104,16 @@ static void refuse(struct greeting *greeting, enum xy_error error, const char *m
 	       xy_error_text(error), message);
 	xy_count(core, XY_COUNT_REFUSED, 1);
 	xy_count(core, XY_COUNT_ERRORS, 1);
-	error_send(greeting->watch.fd, error,
+	error_send(greeting->watch.fd, greeting->handshake.tls, error,
 		   greeting->got >= XY_HEADER_SIZE ? &greeting->frame : NULL, message);
-	shutdown(greeting->watch.fd, SHUT_WR);
-	greeting->refused = true;
-	xy_timer_start(greeting->greetings->loop, &greeting->timer, LINGER_MS);
+	linger(greeting);
+}
+
+/* Who speaks no TLS with us yet can be told nothing else but by an alert, which has been sent. */
+static void handshake_failed(struct greeting *greeting, const char *why)
+{
+	xy_log(XY_LOG_INFO, "tls-failed", "peer=%s why=%s", greeting->address, xy_log_quoted(why));
+	linger(greeting);
 }
 
 static void greeting_grow(struct greeting *greeting, size_t bytes)
@@ -103,10 +126,14 @@ static void greeting_expired(struct xy_timer *timer)
 {
 	struct greeting *greeting = xy_container_of(timer, struct greeting, timer);
 
-	if (greeting->refused)
+	if (greeting->refused) {
 		greeting_close(greeting);
-	else
+	} else if (greeting->tls && !greeting->handshake.done) {
+		xy_count(greeting->greetings->core, XY_COUNT_TLS_FAILED, 1);
+		handshake_failed(greeting, "no handshake within 5 seconds");
+	} else {
 		refuse(greeting, XY_E_HELLO_TIMEOUT, "no HELLO within 5 seconds");
+	}
 }
 
 /* ---- saying yes ------------------------------------------------------------------------------ */
@@ -116,6 +143,7 @@ struct handover {
 	struct xy_task task;
 	struct xy_request *farewell; /* names the peer */
 	int fd;
+	struct xy_tls *tls;
 	bool is_unix;
 };
 
@@ -129,7 +157,8 @@ static void handover_run(struct xy_task *task)
 	atomic_fetch_add(&worker->load, 1);
 	atomic_fetch_sub(&meant->load, 1);
 	handover->farewell->peer->worker = worker;
-	xy_connection_open(worker, handover->farewell, handover->fd, handover->is_unix);
+	xy_connection_open(worker, handover->farewell, handover->fd, handover->tls,
+			   handover->is_unix);
 	free(handover);
 }
 
@@ -157,7 +186,7 @@ static int peer_make(const struct greeting *greeting, const struct xy_hello *hel
 	peer->identity = *identity;
 	*identity = NULL;
 	/* Without a slot left it works without a lane. */
-	if (core->kernel && greeting->reach != XY_REACH_UNIX && hello->ack &&
+	if (core->kernel && greeting->reach != XY_REACH_UNIX && !greeting->tls && hello->ack &&
 	    xy_kernel_claim(core->kernel, peer->endpoint, &peer->slot)) {
 		peer->slot.generation = 0;
 		xy_count(core, XY_COUNT_NO_SLOT, 1);
@@ -186,7 +215,8 @@ static int welcome_send(const struct greeting *greeting, const struct xy_peer *p
 
 	if (length < 0)
 		return (int)length;
-	return frame_send(greeting->watch.fd, &frame, payload, (size_t)length);
+	return frame_send(greeting->watch.fd, greeting->handshake.tls, &frame, payload,
+			  (size_t)length);
 }
 
 /* Gives back what peer_make() took; the slot goes through the router, like any other. */
@@ -227,7 +257,11 @@ static void greet(struct greeting *greeting, const struct xy_hello *hello,
 	*handover = (struct handover){.task = {.name = "connection", .run = handover_run},
 				      .farewell = farewell,
 				      .fd = greeting->watch.fd,
+				      .tls = greeting->handshake.tls,
 				      .is_unix = greeting->reach == XY_REACH_UNIX};
+	if (greeting->tls)
+		xy_budget_tls(&core->budget, (ptrdiff_t)xy_tls_memory(greeting->handshake.tls));
+	greeting->handshake.tls = NULL;
 	worker = farewell->peer->worker;
 	atomic_fetch_add(&worker->load, 1);
 	greeting_free(greeting);
@@ -242,50 +276,30 @@ static void refuse_for_memory(struct greeting *greeting)
 	refuse(greeting, XY_E_OVERLOADED, "the proxy's memory budget is used up");
 }
 
-/* By what the client has shown: nothing else is tried for one who shows something wrong. */
-static int authenticate(const struct greeting *greeting, const struct xy_hello *hello,
-			const struct xy_identity **ret_identity)
-{
-	const struct xy_access *access = xy_rcu_dereference(greeting->greetings->core->access);
-	uint8_t digest[XY_DIGEST_SIZE];
-	uint32_t uid, gids[GROUPS_MAX];
-	size_t count;
-	int error;
-
-	if (*hello->token && xy_access_tokens(access)) {
-		error = xy_digest(hello->token, strlen(hello->token), digest);
-		return error ? error : xy_access_by_token(access, digest, ret_identity);
-	}
-	if (greeting->reach == XY_REACH_UNIX && xy_access_users(access) &&
-	    !xy_net_peer_user(greeting->watch.fd, &uid, gids, GROUPS_MAX, &count)) {
-		error = xy_access_by_user(access, uid, gids, count, ret_identity);
-		if (error != -ENOENT)
-			return error;
-	}
-	return xy_access_by_nothing(access, greeting->reach, ret_identity);
-}
-
-static void refuse_unauthorized(struct greeting *greeting, const struct xy_hello *hello)
+static void refuse_unauthorized(struct greeting *greeting, const char *why)
 {
 	xy_count(greeting->greetings->core, XY_COUNT_UNAUTHORIZED, 1);
-	refuse(greeting, XY_E_UNAUTHORIZED,
-	       *hello->token ? "this proxy does not know the token"
-			     : "this proxy asks for a token, or for another user");
+	refuse(greeting, XY_E_UNAUTHORIZED, why);
 }
 
 static void hello_take(struct greeting *greeting, const struct xy_hello *hello)
 {
+	const struct xy_arrival arrival = {.fd = greeting->watch.fd,
+					   .reach = greeting->reach,
+					   .tls = greeting->handshake.tls,
+					   .token = hello->token};
 	struct xy_core *core = greeting->greetings->core;
 	const struct xy_identity *identity = NULL;
+	const char *why;
 	int error;
 
 	/* Before the rules: if they change, that is seen when the connection is attached. */
 	greeting->generation = atomic_load(&core->access_generation);
 	xy_rcu_read_lock();
-	error = authenticate(greeting, hello, &identity);
+	error = xy_authenticate(xy_rcu_dereference(core->access), &arrival, &identity, &why);
 	xy_rcu_read_unlock();
 	if (error == -ENOENT)
-		refuse_unauthorized(greeting, hello);
+		refuse_unauthorized(greeting, why);
 	else if (error)
 		refuse(greeting, XY_E_OVERLOADED, "the proxy is out of memory");
 	else if (atomic_load(&core->draining))
@@ -333,7 +347,9 @@ static bool header_check(struct greeting *greeting)
 
 	xy_frame_decode(greeting->header, &greeting->frame);
 	error = xy_frame_check_hello(frame);
-	if (error)
+	if (greeting->header[0] == TLS_HANDSHAKE && !greeting->tls)
+		refuse(greeting, XY_E_BAD_VERSION, "this listener does not speak TLS");
+	else if (error)
 		refuse(greeting, error, header_complaint(error));
 	else if (frame->length > XY_HEADER_SIZE + HELLO_MAX)
 		refuse(greeting, XY_E_TOO_LARGE, "HELLO has at most 4,096 bytes of JSON");
@@ -344,39 +360,26 @@ static bool header_check(struct greeting *greeting)
 	return !greeting->refused;
 }
 
-/* Never reads beyond HELLO: what follows is the worker's. */
+/* Never takes what is beyond HELLO: that is the worker's. */
 static ssize_t hello_read(struct greeting *greeting)
 {
 	size_t got = greeting->got;
 
 	if (got < XY_HEADER_SIZE)
-		return recv(greeting->watch.fd, greeting->header + got, XY_HEADER_SIZE - got, 0);
-	return recv(greeting->watch.fd, greeting->json + (got - XY_HEADER_SIZE),
-		    greeting->frame.length - got, 0);
+		return xy_stream_recv(greeting->watch.fd, greeting->handshake.tls,
+				      greeting->header + got, XY_HEADER_SIZE - got);
+	return xy_stream_recv(greeting->watch.fd, greeting->handshake.tls,
+			      greeting->json + (got - XY_HEADER_SIZE),
+			      greeting->frame.length - got);
 }
 
-static void greeting_discard(struct greeting *greeting)
+static void hello_receive(struct greeting *greeting)
 {
-	char nowhere[4096];
-	ssize_t got = recv(greeting->watch.fd, nowhere, sizeof(nowhere), 0);
-
-	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
-		greeting_close(greeting);
-}
-
-static void greeting_ready(struct xy_watch *watch, uint32_t events)
-{
-	struct greeting *greeting = xy_container_of(watch, struct greeting, watch);
 	ssize_t got;
 
-	(void)events;
-	if (greeting->refused) {
-		greeting_discard(greeting);
-		return;
-	}
 	for (;;) {
 		got = hello_read(greeting);
-		if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		if (got == -EAGAIN)
 			return;
 		if (got <= 0) {
 			greeting_close(greeting);
@@ -392,9 +395,60 @@ static void greeting_ready(struct xy_watch *watch, uint32_t events)
 	}
 }
 
+/* ---- TLS ------------------------------------------------------------------------------------- */
+
+static void handshake_waits(struct xy_handshake *handshake, uint32_t events)
+{
+	struct greeting *greeting = xy_container_of(handshake, struct greeting, handshake);
+
+	if (!greeting->shaking)
+		greeting_grow(greeting, XY_HANDSHAKE_MEMORY);
+	greeting->shaking = true;
+	xy_loop_rewatch(greeting->greetings->loop, &greeting->watch, events);
+}
+
+static void handshake_over(struct xy_handshake *handshake, int error, const char *why)
+{
+	struct greeting *greeting = xy_container_of(handshake, struct greeting, handshake);
+
+	if (error == -ENODATA) {
+		greeting_close(greeting);
+	} else if (error == -EPROTONOSUPPORT) {
+		refuse(greeting, XY_E_BAD_VERSION, "this listener speaks TLS, and that was none");
+	} else if (error) {
+		handshake_failed(greeting, why);
+	} else {
+		greeting_grow(greeting, xy_tls_memory(handshake->tls) - XY_TLS_MEMORY);
+		xy_loop_rewatch(greeting->greetings->loop, &greeting->watch, EPOLLIN);
+		hello_receive(greeting);
+	}
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
-void xy_greeting_new(struct xy_greetings *greetings, int fd, enum xy_reach reach,
+static void greeting_discard(struct greeting *greeting)
+{
+	char nowhere[4096];
+	ssize_t got = recv(greeting->watch.fd, nowhere, sizeof(nowhere), 0);
+
+	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+		greeting_close(greeting);
+}
+
+static void greeting_ready(struct xy_watch *watch, uint32_t events)
+{
+	struct greeting *greeting = xy_container_of(watch, struct greeting, watch);
+
+	(void)events;
+	if (greeting->refused)
+		greeting_discard(greeting);
+	else if (!greeting->tls || greeting->handshake.done)
+		hello_receive(greeting);
+	else
+		xy_handshake_ready(&greeting->handshake, &greeting->greetings->shaking);
+}
+
+void xy_greeting_new(struct xy_greetings *greetings, int fd, enum xy_reach reach, bool tls,
 		     const struct xy_address *peer)
 {
 	struct greeting *greeting = NULL;
@@ -402,7 +456,9 @@ void xy_greeting_new(struct xy_greetings *greetings, int fd, enum xy_reach reach
 	if (greetings->count < greetings->core->max_connections)
 		greeting = calloc(1, sizeof(*greeting));
 	if (!greeting) {
-		error_send(fd, XY_E_OVERLOADED, NULL, "too many connections say nothing");
+		if (!tls)
+			error_send(fd, NULL, XY_E_OVERLOADED, NULL,
+				   "too many connections say nothing");
 		xy_count(greetings->core, XY_COUNT_REFUSED, 1);
 		xy_count(greetings->core, XY_COUNT_ERRORS, 1);
 		close(fd);
@@ -411,6 +467,11 @@ void xy_greeting_new(struct xy_greetings *greetings, int fd, enum xy_reach reach
 	greeting->greetings = greetings;
 	greeting_grow(greeting, sizeof(*greeting));
 	greeting->reach = reach;
+	greeting->tls = tls;
+	greeting->handshake = (struct xy_handshake){.core = greetings->core,
+						    .fd = fd,
+						    .waits = handshake_waits,
+						    .over = handshake_over};
 	greeting->watch = (struct xy_watch){.fd = fd, .name = "hello", .ready = greeting_ready};
 	greeting->timer = (struct xy_timer){.name = "hello", .expired = greeting_expired};
 	if (reach == XY_REACH_UNIX) {
@@ -422,6 +483,7 @@ void xy_greeting_new(struct xy_greetings *greetings, int fd, enum xy_reach reach
 	xy_net_set_buffers(fd, (int)greetings->core->budget.socket_buffer,
 			   (int)greetings->core->budget.socket_buffer);
 	xy_list_init(&greeting->list);
+	xy_list_init(&greeting->handshake.queued);
 	xy_list_add_tail(&greetings->list, &greeting->list);
 	greetings->count++;
 	xy_timer_start(greetings->loop, &greeting->timer, XY_HELLO_TIMEOUT_MS);
@@ -432,6 +494,7 @@ void xy_greeting_new(struct xy_greetings *greetings, int fd, enum xy_reach reach
 void xy_greetings_init(struct xy_greetings *greetings)
 {
 	xy_list_init(&greetings->list);
+	xy_list_init(&greetings->shaking);
 }
 
 void xy_greetings_close(struct xy_greetings *greetings)

@@ -18,6 +18,7 @@
 
 /* What one connection may take of one turn of its loop; the rest waits for the next. */
 #define TURN_BYTES  (256u << 10)
+#define READ_COST   512 /* bytes of a turn that a read costs at least: records may be tiny */
 /* The same in shares given to receivers: small frames to changing targets with many receivers cost
  * more than their bytes. */
 #define TURN_SHARES 8192
@@ -470,7 +471,16 @@ static void frames_read(struct xy_connection *connection)
 
 static void input_ended(struct xy_connection *connection, int error)
 {
-	xy_connection_close(connection, error ? "connection error" : "closed by the client");
+	if (error == -ECONNABORTED)
+		xy_count(connection->worker->core, XY_COUNT_TLS_CUT, 1);
+	if (error == -ENOBUFS)
+		xy_count(connection->worker->core, XY_COUNT_BROKEN, 1);
+	if (error == -ENODATA && connection->tls)
+		xy_tls_close(connection->tls);
+	xy_connection_close(connection, error == -ENODATA        ? "closed by the client"
+					: error == -ECONNABORTED ? "its stream was cut"
+					: error == -ENOBUFS      ? "out of memory"
+								 : "connection error");
 }
 
 static void input_discard(struct xy_connection *connection)
@@ -496,17 +506,19 @@ static int input_read(struct xy_connection *connection, size_t *ret_got)
 
 	if (!to)
 		return -ENOMEM;
-	got = recv(connection->watch.fd, to, room, MSG_DONTWAIT);
+	got = xy_stream_recv(connection->watch.fd, connection->tls, to, room);
 	if (got <= 0) {
-		int error = got == 0 ? -ENODATA : errno == EAGAIN || errno == EINTR ? 0 : -errno;
-
 		xy_pipe_commit(connection->in, 0);
-		return error;
+		/* Want of memory within a stream ends that. */
+		return got == 0         ? -ENODATA
+		       : got == -EAGAIN ? 0
+		       : got == -ENOMEM ? -ENOBUFS
+					: (int)got;
 	}
 	xy_pipe_commit(connection->in, (size_t)got);
 	xy_pipe_flush(connection->in);
-	*ret_got += (size_t)got;
-	return (size_t)got == room;
+	*ret_got += xy_max((size_t)got, (size_t)READ_COST);
+	return (size_t)got == room || xy_stream_pending(connection->tls);
 }
 
 void xy_inbound_ready(struct xy_connection *connection)
@@ -538,9 +550,10 @@ void xy_inbound_ready(struct xy_connection *connection)
 		frames_read(connection);
 	} while (more && got < TURN_BYTES && !connection->holds && !turn_is_over(connection) &&
 		 connection->state < XY_CONNECTION_LINGER);
-	/* No readiness would announce what its pipe holds. */
-	if (turn_is_over(connection) && !connection->holds &&
-	    connection->state < XY_CONNECTION_LINGER && xy_list_empty(&connection->ready))
+	/* No readiness would announce what its pipe holds, or TLS. */
+	if ((turn_is_over(connection) || xy_stream_pending(connection->tls)) &&
+	    !connection->holds && connection->state < XY_CONNECTION_LINGER &&
+	    xy_list_empty(&connection->ready))
 		xy_list_add_tail(&connection->worker->ready, &connection->ready);
 	connection->heard_ms = xy_loop_now_ms(connection->worker->loop);
 	if (connection->lane && connection->state == XY_CONNECTION_OPEN)

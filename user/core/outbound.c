@@ -69,7 +69,8 @@ void xy_outbound_dirty(struct xy_connection *connection)
 
 bool xy_outbound_empty(const struct xy_connection *connection)
 {
-	return xy_pipe_length(connection->control) == 0 && xy_pipe_length(connection->data) == 0;
+	return xy_pipe_length(connection->control) == 0 && xy_pipe_length(connection->data) == 0 &&
+	       !xy_stream_unsent(connection->tls);
 }
 
 /* ---- DATA in --------------------------------------------------------------------------------- */
@@ -449,25 +450,24 @@ void xy_outbound_unread(struct xy_connection *connection)
 static int socket_send(struct xy_connection *connection, struct xy_pipe *pipe, size_t bytes)
 {
 	struct iovec iov[IOV_MAXIMUM];
-	struct msghdr message = {.msg_iov = iov};
 	struct xy_cursor cursor;
 	struct xy_view view;
 	bool data = pipe == connection->data;
 	uint32_t frames;
-	size_t covered;
+	size_t covered, count;
 	ssize_t sent;
 
 	if (xy_pipe_read(pipe, &view))
 		return 1;
+	if (connection->tls) /* takes no more at once */
+		bytes = xy_min(bytes, (size_t)XY_TLS_PLAIN);
 	cursor = xy_view_cursor(&view);
-	message.msg_iovlen = (size_t)xy_cursor_iov(&cursor, xy_min(bytes, view.length), iov,
-						   IOV_MAXIMUM, &covered);
-	sent = sendmsg(connection->watch.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	count = (size_t)xy_cursor_iov(&cursor, xy_min(bytes, view.length), iov, IOV_MAXIMUM,
+				      &covered);
+	sent = xy_stream_send(connection->watch.fd, connection->tls, iov, count);
 	if (sent < 0) {
-		int error = errno == EAGAIN || errno == EINTR ? 0 : -errno;
-
 		xy_pipe_advance(pipe, 0, 0);
-		return error;
+		return sent == -EAGAIN ? 0 : (int)sent;
 	}
 	connection->partial =
 		frame_rest(&view, connection->partial, (size_t)sent,
@@ -493,10 +493,18 @@ static void outbound_later(struct xy_connection *connection)
 	xy_connection_retry(connection);
 }
 
+/* What TLS has taken and not sent. As socket_send(). */
+static int unsent_flush(struct xy_connection *connection)
+{
+	int error = connection->tls ? xy_tls_flush(connection->tls) : 0;
+
+	return error ? (error == -EAGAIN ? 0 : error) : 1;
+}
+
 static int outbound_socket(struct xy_connection *connection)
 {
 	size_t budget = xy_min(xy_budget_room(connection), (uint64_t)SEND_BYTES);
-	int more = 1;
+	int more = unsent_flush(connection);
 
 	while (more > 0 && connection->partial && !connection->partial_control)
 		more = socket_send(connection, connection->data, connection->partial);
@@ -533,7 +541,10 @@ void xy_outbound_send(struct xy_connection *connection)
 	}
 	if (xy_pipe_length(connection->control) <= XY_CONTROL_MAX / 2)
 		xy_connection_release(connection, XY_HOLD_CONTROL);
-	if (connection->state == XY_CONNECTION_LINGER && xy_outbound_empty(connection))
-		shutdown(connection->watch.fd, SHUT_WR);
+	if (connection->state == XY_CONNECTION_LINGER && xy_outbound_empty(connection) &&
+	    xy_stream_shut(connection->watch.fd, connection->tls)) {
+		connection->writing = true;
+		xy_connection_rewatch(connection);
+	}
 	xy_connection_leave(connection);
 }

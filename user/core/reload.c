@@ -30,6 +30,13 @@ struct xy_reload {
 	struct xy_reload_result result;
 };
 
+void xy_rules_free(struct xy_rules *rules)
+{
+	xy_access_free(rules->access);
+	xy_tls_context_put(rules->tls);
+	*rules = (struct xy_rules){0};
+}
+
 static void start(struct xy_reload *reload);
 
 static void finish(struct xy_reload *reload, const struct xy_reload_result *result)
@@ -55,8 +62,7 @@ static void revoked(struct xy_revoking *revoking)
 						.subscriptions = revoking->subscriptions,
 						.connections = revoking->connections};
 
-	xy_access_free(revoking->access);
-	revoking->access = NULL;
+	xy_rules_free(&revoking->rules);
 	xy_log(XY_LOG_INFO, "reloaded",
 	       "generation=%llu identities=%u tokens=%u users=%u revoked_flows=%llu "
 	       "revoked_subscriptions=%llu revoked_connections=%llu",
@@ -81,23 +87,25 @@ static void failed(struct xy_reload *reload, const char *why)
 
 static void start(struct xy_reload *reload)
 {
-	struct xy_access *access;
+	struct xy_rules rules;
 	char why[XY_RELOAD_WHY_SIZE] = "";
+	int error;
 
 	reload->running = true;
 	/* Before anything is read: who asks later may mean what is written later. */
 	reload->ticket = atomic_load(&reload->asked);
-	access = reload->read(reload->context, why, sizeof(why));
-	if (access && xy_acceptor_check(reload->acceptor, access, why, sizeof(why))) {
-		xy_access_free(access);
-		access = NULL;
+	error = reload->read(reload->context, &rules, why, sizeof(why));
+	if (!error) {
+		error = xy_acceptor_check(reload->acceptor, &rules, why, sizeof(why));
+		if (error)
+			xy_rules_free(&rules);
 	}
-	if (!access) {
+	if (error) {
 		failed(reload, why);
 		return;
 	}
 	reload->revoking =
-		(struct xy_revoking){.access = access, .home = reload->home, .done = revoked};
+		(struct xy_revoking){.rules = rules, .home = reload->home, .done = revoked};
 	xy_router_revoke(reload->core->router, &reload->revoking);
 }
 
@@ -155,7 +163,7 @@ void xy_reload_free(struct xy_reload *reload)
 	if (!reload)
 		return;
 	/* Rules that did not come in force, or old ones that nobody asked back. */
-	xy_access_free(reload->revoking.access);
+	xy_rules_free(&reload->revoking.rules);
 	pthread_mutex_destroy(&reload->lock);
 	free(reload);
 }

@@ -26,8 +26,10 @@ struct xy_reload_result {
 	uint64_t flows, subscriptions, connections; /* that the rules have ended */
 };
 
-/* New rules, the caller's; NULL with a sentence. */
-typedef struct xy_access *(*xy_reload_fn)(void *context, char *why, size_t why_size);
+void xy_rules_free(struct xy_rules *rules);
+
+/* 0: new rules, the caller's; -errno with a sentence. */
+typedef int (*xy_reload_fn)(void *context, struct xy_rules *ret_rules, char *why, size_t why_size);
 
 /* NULL: out of memory. `home` is main's loop. */
 struct xy_reload *xy_reload_new(struct xy_core *core, const struct xy_acceptor *acceptor,

@@ -14,10 +14,11 @@
 static void begin(struct xy_router *router, struct xy_revoking *revoking)
 {
 	struct xy_core *core = router->core;
-	struct xy_access *old = core->access;
+	const struct xy_rules old = {.access = core->access, .tls = core->tls};
 
-	xy_rcu_assign(core->access, revoking->access);
-	revoking->access = old;
+	xy_rcu_assign(core->tls, revoking->rules.tls);
+	xy_rcu_assign(core->access, revoking->rules.access);
+	revoking->rules = old;
 	revoking->generation =
 		atomic_fetch_add_explicit(&core->access_generation, 1, memory_order_release) + 1;
 	revoking->flows_before = router->flow_count;

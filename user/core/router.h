@@ -118,7 +118,7 @@ void xy_request_free(struct xy_request *request);
 struct xy_revoking {
 	struct xy_task task;
 	struct xy_core *core;
-	struct xy_access *access; /* the new ones; when it is done the old ones, the caller's */
+	struct xy_rules rules; /* the new ones; when it is done the old ones, the caller's */
 	struct xy_loop *home;
 	/* On home: no flow, no subscription and no decision of a worker is left that the new rules
 	 * do not allow; what was on its way before may still arrive. */

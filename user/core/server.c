@@ -61,10 +61,10 @@ static unsigned long network_namespace(void)
 
 static void instance_default(struct xy_server *server)
 {
-	struct xy_listener first;
+	uint16_t port = xy_acceptor_port(server->acceptor);
 
-	if (xy_acceptor_listeners(server->acceptor, &first, 1))
-		snprintf(server->instance, sizeof(server->instance), "%u-%lu", first.port,
+	if (port)
+		snprintf(server->instance, sizeof(server->instance), "%u-%lu", port,
 			 network_namespace());
 	else
 		snprintf(server->instance, sizeof(server->instance), "unix-%d", (int)getpid());
@@ -225,7 +225,8 @@ static enum xy_exit kernel_open(struct xy_server *server, const struct xy_server
 		error = -ENOENT;
 		remedy = "";
 		snprintf(core->kernel_why, sizeof(core->kernel_why),
-			 "no TCP listener: lanes need one, UNIX sockets never have any");
+			 "no TCP listener without TLS: lanes need one, UNIX sockets and TLS never "
+			 "have any");
 	} else {
 		error = xy_kernel_open(&kernel, &core->kernel, core->kernel_why,
 				       sizeof(core->kernel_why));
@@ -350,6 +351,13 @@ static int signals_open(struct xy_server *server)
 	return xy_loop_watch(server->loop, &server->signals, EPOLLIN);
 }
 
+static void rules_free(const struct xy_server_options *options)
+{
+	struct xy_rules rules = options->rules;
+
+	xy_rules_free(&rules);
+}
+
 enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_server **ret_server)
 {
 	struct xy_server *server = calloc(1, sizeof(*server));
@@ -358,10 +366,11 @@ enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_se
 
 	if (!server) {
 		xy_log(XY_LOG_ERROR, "start-failed", "why=\"out of memory\"");
-		xy_access_free(options->access);
+		rules_free(options);
 		return XY_EXIT_FAILURE;
 	}
-	server->core.access = options->access;
+	server->core.access = options->rules.access;
+	server->core.tls = options->rules.tls;
 	atomic_init(&server->core.access_generation, 1);
 	server->lock = -1;
 	server->signals.fd = -1;
@@ -385,7 +394,7 @@ enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_se
 		xy_log(XY_LOG_ERROR, "start-failed", "option=--listen why=%s", xy_log_quoted(why));
 		goto err_free;
 	}
-	if (xy_acceptor_check(server->acceptor, options->access, why, sizeof(why))) {
+	if (xy_acceptor_check(server->acceptor, &options->rules, why, sizeof(why))) {
 		xy_log(XY_LOG_ERROR, "start-failed", "option=--listen why=%s", xy_log_quoted(why));
 		goto err_free;
 	}
@@ -435,6 +444,7 @@ void xy_server_free(struct xy_server *server)
 	xy_kernel_close(core->kernel);
 	xy_numbers_free(core->numbers);
 	xy_access_free(core->access);
+	xy_tls_context_put(core->tls);
 	xy_loop_free(server->loop);
 	if (server->signals.fd >= 0)
 		close(server->signals.fd);

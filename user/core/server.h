@@ -28,14 +28,16 @@ enum xy_kernel_path {
 
 struct xy_server_options {
 	size_t size;               /* sizeof(struct xy_server_options) */
-	const char *const *listen; /* HOST:PORT, [V6]:PORT, unix:PATH or XY_LISTEN_GIVEN */
+	const char *const *listen; /* HOST:PORT, [V6]:PORT, these behind "tls:", unix:PATH or
+				      XY_LISTEN_GIVEN */
 	unsigned listens;
 	unsigned unix_mode; /* of the paths of UNIX listeners; 0 = what the umask leaves */
 	const char *cgroup; /* v2 directory, pid:N, pod:UID, container:ID; NULL = own pod, or all */
 	enum xy_kernel_path kernel_path;
 	const char *instance; /* NULL = port of the first listener and the network namespace */
-	/* Who may do what: taken over, also by a server that cannot be made; NULL = everything. */
-	struct xy_access *access;
+	/* Who may do what (NULL = everything), and how TLS listeners prove who they are: taken
+	 * over, also by a server that cannot be made. */
+	struct xy_rules rules;
 	/* How it is read again, on main's thread, when SIGHUP or xy_reload_ask() want it; NULL = it
 	 * is not, and SIGHUP does what it does to any program. */
 	xy_reload_fn reread;

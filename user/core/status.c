@@ -97,6 +97,13 @@ static json_t *slow_of(const struct xy_connection *connection)
 			 dropped_of(peer));
 }
 
+static json_t *tls_of(const struct xy_tls *tls)
+{
+	return tls ? json_pack("{s:s, s:s}", "version", xy_tls_version(tls), "cipher",
+			       xy_tls_cipher(tls))
+		   : json_null();
+}
+
 static json_t *connection_of(const struct xy_connection *connection)
 {
 	const struct xy_peer *peer = connection->peer;
@@ -106,10 +113,13 @@ static json_t *connection_of(const struct xy_connection *connection)
 		"s:i}",
 		"endpoint", hex(peer->endpoint), "name", peer->name, "peer",
 		xy_net_peer_text(connection->watch.fd, address, sizeof(address)), "kind",
-		connection->is_unix ? "unix" : "tcp", "lane", connection->lane, "in", "frames",
-		(json_int_t)connection->frames_in, "bytes", (json_int_t)connection->bytes_in, "out",
-		"frames", (json_int_t)connection->frames_out, "bytes",
-		(json_int_t)connection->bytes_out, "queued_bytes",
+		connection->is_unix ? "unix"
+		: connection->tls   ? "tls"
+				    : "tcp",
+		"lane", connection->lane, "in", "frames", (json_int_t)connection->frames_in,
+		"bytes", (json_int_t)connection->bytes_in, "out", "frames",
+		(json_int_t)connection->frames_out, "bytes", (json_int_t)connection->bytes_out,
+		"queued_bytes",
 		(json_int_t)xy_pipe_length(connection->data) +
 			(json_int_t)xy_pipe_length(connection->control),
 		"memory", (json_int_t)connection->cost.bytes, "dropped",
@@ -119,6 +129,7 @@ static json_t *connection_of(const struct xy_connection *connection)
 	if (!json)
 		return NULL;
 	json_object_set_new(json, "identity", json_string(peer->identity->name));
+	json_object_set_new(json, "tls", tls_of(connection->tls));
 	json_object_set_new(json, "loop", json_string(connection->worker->name));
 	json_object_set_new(json, "dropped_by", dropped_of(peer));
 	json_object_set_new(json, "slot",

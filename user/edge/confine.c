@@ -60,18 +60,18 @@ static void tell(const struct xy_confinement *confinement)
 /* Files that could be read at the start and cannot be now are better known now than at a reload. */
 static void reread_try(const struct xy_server_options *options)
 {
-	struct xy_access *access;
+	struct xy_rules rules;
 	char why[XY_RELOAD_WHY_SIZE], quoted[XY_RELOAD_WHY_SIZE];
 
 	if (!options->reread)
 		return;
-	access = options->reread(options->reread_context, why, sizeof(why));
-	if (!access)
+	if (options->reread(options->reread_context, &rules, why, sizeof(why)))
 		xy_log(XY_LOG_WARN, "reload-impossible",
 		       "why=%s remedy=\"let the group of --user read its files (chgrp, chmod "
 		       "640)\"",
 		       xy_log_quote(quoted, sizeof(quoted), why));
-	xy_access_free(access);
+	else
+		xy_rules_free(&rules);
 }
 
 enum xy_exit xy_confine(struct xy_server *server, struct xy_admin *admin,

@@ -18,13 +18,13 @@
 #include "io/net.h"
 #include "io/tls_internal.h"
 
-#define PLAIN_MAX    16384 /* of a record */
-#define DATALESS_MAX 64    /* records in a row that carry no data: more is an attack */
+#define DATALESS_MAX 64 /* records in a row that carry no data: more is an attack */
 
 struct xy_tls {
 	SSL *ssl;
 	int fd;
-	int error; /* that ended it; 0 = none */
+	int error;      /* that ended it, 0 = none … */
+	int send_error; /* … or sending only: what has come can still be received */
 	unsigned long reason;
 	long verified;      /* X509_V_… */
 	uint32_t received;  /* bytes, of the handshake */
@@ -64,6 +64,12 @@ static int bio_read(BIO *bio, char *buffer, size_t size, size_t *ret_got)
 	else if (got < 0)
 		tls->socket_error = -errno;
 	return 0;
+}
+
+static void unsent_free(struct xy_tls *tls)
+{
+	free(tls->unsent);
+	tls->unsent = NULL;
 }
 
 /* Keeps what the socket did not take. */
@@ -205,9 +211,18 @@ void xy_tls_free(struct xy_tls *tls)
 
 /* ---- errors ---------------------------------------------------------------------------------- */
 
+static int fail_send(struct xy_tls *tls, int error)
+{
+	tls->send_error = error;
+	unsent_free(tls);
+	ERR_clear_error();
+	return error;
+}
+
 static int fail(struct xy_tls *tls, int error)
 {
 	tls->error = error;
+	unsent_free(tls);
 	tls->reason = ERR_peek_error();
 	ERR_clear_error();
 	return error;
@@ -255,13 +270,15 @@ static const char *sentence_of(unsigned long reason)
 
 void xy_tls_why(const struct xy_tls *tls, char why[XY_TLS_WHY_SIZE])
 {
-	if (tls->error == -ECONNABORTED)
+	int error = tls->error ? tls->error : tls->send_error;
+
+	if (error == -ECONNABORTED)
 		snprintf(why, XY_TLS_WHY_SIZE, "%s",
 			 tls->done ? "the stream was cut" : "hung up during the handshake");
-	else if (tls->error == -EFBIG)
+	else if (error == -EFBIG)
 		snprintf(why, XY_TLS_WHY_SIZE, "the handshake is too long");
-	else if (tls->error != -EPROTO)
-		snprintf(why, XY_TLS_WHY_SIZE, "%s", strerror(-tls->error));
+	else if (error != -EPROTO)
+		snprintf(why, XY_TLS_WHY_SIZE, "%s", strerror(-error));
 	else if (tls->verified != X509_V_OK)
 		snprintf(why, XY_TLS_WHY_SIZE, "the certificate is no good: %s",
 			 X509_verify_cert_error_string(tls->verified));
@@ -347,19 +364,17 @@ int xy_tls_flush(struct xy_tls *tls)
 {
 	ssize_t sent;
 
-	if (tls->error)
-		return tls->error;
+	if (tls->error || tls->send_error)
+		return tls->error ? tls->error : tls->send_error;
 	while (tls->unsent) {
 		sent = socket_send(tls, tls->unsent + tls->at, tls->length - tls->at);
 		if (sent < 0)
-			return fail(tls, (int)sent);
+			return fail_send(tls, (int)sent);
 		if (sent == 0)
 			return -EAGAIN;
 		tls->at += (size_t)sent;
-		if (tls->at == tls->length) {
-			free(tls->unsent);
-			tls->unsent = NULL;
-		}
+		if (tls->at == tls->length)
+			unsent_free(tls);
 	}
 	return 0;
 }
@@ -370,7 +385,7 @@ size_t xy_tls_unsent(const struct xy_tls *tls)
 }
 
 /* What becomes one record: a piece that is large enough as it is, several together in `room`. */
-static size_t record_gather(const struct iovec *iov, int count, uint8_t room[PLAIN_MAX],
+static size_t record_gather(const struct iovec *iov, int count, uint8_t room[XY_TLS_PLAIN],
 			    const void **ret_data)
 {
 	size_t length = 0;
@@ -379,12 +394,12 @@ static size_t record_gather(const struct iovec *iov, int count, uint8_t room[PLA
 		iov++;
 		count--;
 	}
-	if (count == 1 || iov->iov_len >= PLAIN_MAX) {
+	if (count == 1 || iov->iov_len >= XY_TLS_PLAIN) {
 		*ret_data = iov->iov_base;
-		return xy_min(iov->iov_len, (size_t)PLAIN_MAX);
+		return xy_min(iov->iov_len, (size_t)XY_TLS_PLAIN);
 	}
-	for (int i = 0; i < count && length < PLAIN_MAX; i++) {
-		size_t part = xy_min(iov[i].iov_len, PLAIN_MAX - length);
+	for (int i = 0; i < count && length < XY_TLS_PLAIN; i++) {
+		size_t part = xy_min(iov[i].iov_len, XY_TLS_PLAIN - length);
 
 		memcpy(room + length, iov[i].iov_base, part);
 		length += part;
@@ -395,7 +410,7 @@ static size_t record_gather(const struct iovec *iov, int count, uint8_t room[PLA
 
 ssize_t xy_tls_send(struct xy_tls *tls, const struct iovec *iov, int count)
 {
-	uint8_t room[PLAIN_MAX];
+	uint8_t room[XY_TLS_PLAIN];
 	const void *data;
 	size_t length, taken;
 	int error = xy_tls_flush(tls);
@@ -409,17 +424,17 @@ ssize_t xy_tls_send(struct xy_tls *tls, const struct iovec *iov, int count)
 		return 0;
 	prepare(tls);
 	if (!SSL_write_ex(tls->ssl, data, length, &taken))
-		return failed(tls);
+		return tls->socket_error ? fail_send(tls, tls->socket_error) : failed(tls);
 	return (ssize_t)taken;
 }
 
 int xy_tls_close(struct xy_tls *tls)
 {
-	if (!tls->error && tls->done && !tls->closed) {
+	if (!tls->error && !tls->send_error && tls->done && !tls->closed) {
 		tls->closed = true;
 		prepare(tls);
 		if (SSL_shutdown(tls->ssl) < 0)
-			return failed(tls);
+			return tls->socket_error ? fail_send(tls, tls->socket_error) : failed(tls);
 	}
 	return xy_tls_flush(tls);
 }

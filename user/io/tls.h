@@ -36,6 +36,7 @@
 
 #define XY_TLS_MEMORY    (16u << 10) /* bytes */
 #define XY_TLS_PARSED    16          /* bytes of memory for one of a certificate */
+#define XY_TLS_PLAIN     16384       /* bytes in a record */
 #define XY_TLS_RECORD    (17u << 10) /* bytes: a record and what may come before it */
 #define XY_TLS_HANDSHAKE (32u << 10) /* bytes that a handshake may send us */
 #define XY_TLS_NAME_MAX  255         /* of a peer */
@@ -109,8 +110,8 @@ ssize_t xy_tls_recv(struct xy_tls *tls, void *buffer, size_t size);
 /* Whether xy_tls_recv() may have something that readiness does not tell of. */
 bool xy_tls_pending(const struct xy_tls *tls);
 
-/* Bytes taken, of one record (16 KiB) at most; -EAGAIN: none, the socket has not taken what was
- * taken before; errors as above. */
+/* Bytes taken, of one record (XY_TLS_PLAIN) at most; -EAGAIN: none, the socket has not taken what
+ * was taken before; errors as above. What the socket says against sending leaves receiving be. */
 ssize_t xy_tls_send(struct xy_tls *tls, const struct iovec *iov, int count);
 /* 0: the socket has everything; -EAGAIN: not yet; errors as above. */
 int xy_tls_flush(struct xy_tls *tls);

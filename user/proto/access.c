@@ -17,6 +17,10 @@ struct user {
 	char *name;
 };
 
+struct anchor {
+	uint8_t digest[XY_DIGEST_SIZE];
+};
+
 struct patterns {
 	char **item;
 	unsigned count, capacity;
@@ -32,9 +36,10 @@ struct xy_access {
 	bool has_rules;
 	struct token *token;
 	struct user *user;
+	struct anchor *anchor;
 	struct rules *rules;
-	unsigned tokens, users, identities, patterns;
-	unsigned token_capacity, user_capacity, identity_capacity;
+	unsigned tokens, users, anchors, identities, patterns;
+	unsigned token_capacity, user_capacity, anchor_capacity, identity_capacity;
 };
 
 /* ---- building -------------------------------------------------------------------------------- */
@@ -72,6 +77,7 @@ void xy_access_free(struct xy_access *access)
 	}
 	free(access->token);
 	free(access->user);
+	free(access->anchor);
 	free(access->rules);
 	free(access);
 }
@@ -150,6 +156,27 @@ int xy_access_user(struct xy_access *access, const char *name, int64_t uid, int6
 		return -ENOMEM;
 	access->user[access->users++] = user;
 	return 0;
+}
+
+static bool anchor_is_in(const struct xy_access *access, const uint8_t digest[XY_DIGEST_SIZE])
+{
+	for (unsigned a = 0; access && a < access->anchors; a++)
+		if (!memcmp(access->anchor[a].digest, digest, XY_DIGEST_SIZE))
+			return true;
+	return false;
+}
+
+int xy_access_anchor(struct xy_access *access, const uint8_t digest[XY_DIGEST_SIZE])
+{
+	int error;
+
+	if (anchor_is_in(access, digest))
+		return 0;
+	error = reserve((void **)&access->anchor, access->anchors, &access->anchor_capacity,
+			XY_ACCESS_ANCHORS_MAX, sizeof(*access->anchor));
+	if (!error)
+		memcpy(access->anchor[access->anchors++].digest, digest, XY_DIGEST_SIZE);
+	return error;
 }
 
 void xy_access_begin_rules(struct xy_access *access)
@@ -317,6 +344,22 @@ int xy_access_by_user(const struct xy_access *access, uint32_t uid, const uint32
 	return -ENOENT;
 }
 
+int xy_access_by_certificate(const struct xy_access *access, const char *name,
+			     const uint8_t anchor[XY_DIGEST_SIZE],
+			     const struct xy_identity **ret_identity, const char **ret_why)
+{
+	struct xy_credential credential = {.kind = XY_BY_CERTIFICATE};
+	int error;
+
+	if (!anchor_is_in(access, anchor))
+		return -ENOENT;
+	error = xy_identity_check(name, ret_why);
+	if (error)
+		return error;
+	memcpy(credential.digest, anchor, XY_DIGEST_SIZE);
+	return identity_new(name, &credential, ret_identity);
+}
+
 static bool anonymous_may(const struct xy_access *access, enum xy_reach reach)
 {
 	enum xy_anonymous anonymous = access ? access->anonymous : XY_ANONYMOUS_LOCAL;
@@ -358,6 +401,8 @@ bool xy_access_holds(const struct xy_access *access, const struct xy_identity *i
 		return token && !strcmp(token->name, identity->name);
 	case XY_BY_USER:
 		return user_holds(access, identity);
+	case XY_BY_CERTIFICATE:
+		return anchor_is_in(access, identity->credential.digest);
 	}
 	return false;
 }
@@ -379,18 +424,31 @@ unsigned xy_access_users(const struct xy_access *access)
 	return access ? access->users : 0;
 }
 
+unsigned xy_access_anchors(const struct xy_access *access)
+{
+	return access ? access->anchors : 0;
+}
+
 unsigned xy_access_identities(const struct xy_access *access)
 {
 	return access ? access->identities : 0;
 }
 
-const char *xy_access_problem(const struct xy_access *access, enum xy_reach reach)
+const char *xy_access_problem(const struct xy_access *access, enum xy_reach reach, bool tls)
 {
-	if (xy_access_tokens(access) || anonymous_may(access, reach))
+	if (xy_access_tokens(access) || anonymous_may(access, reach) ||
+	    (tls && xy_access_anchors(access)))
 		return NULL;
+	if (reach == XY_REACH_NETWORK && tls)
+		return "clients from other machines must authenticate, and TLS alone tells nobody "
+		       "who they are: give --tls-ca or --token-file, or say --anonymous any, which "
+		       "lets everybody in";
 	if (reach == XY_REACH_NETWORK)
 		return "clients from other machines must authenticate: give --token-file, or say "
 		       "--anonymous any, which lets everybody in";
+	if (reach == XY_REACH_LOOPBACK && tls)
+		return "no client could get in: give --tls-ca or --token-file, or say --anonymous "
+		       "local";
 	if (reach == XY_REACH_LOOPBACK)
 		return "no client could get in: give --token-file, or say --anonymous local";
 	if (!xy_access_users(access))

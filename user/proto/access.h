@@ -18,11 +18,12 @@
 #include <stdint.h>
 
 #define XY_IDENTITY_MAX 128 /* bytes of a name */
-#define XY_DIGEST_SIZE  32  /* SHA-256 of a token */
+#define XY_DIGEST_SIZE  32  /* SHA-256 of a token, of a certificate */
 
 /* Limits of a set; beyond, -E2BIG. */
 #define XY_ACCESS_TOKENS_MAX     4096
 #define XY_ACCESS_USERS_MAX      1024
+#define XY_ACCESS_ANCHORS_MAX    1024
 #define XY_ACCESS_IDENTITIES_MAX 1024
 #define XY_ACCESS_PATTERNS_MAX   65536
 
@@ -38,13 +39,14 @@ enum xy_credential_kind {
 	XY_BY_NOTHING = 0,
 	XY_BY_TOKEN = 1,
 	XY_BY_USER = 2, /* the user or group of the process, told by the kernel (UNIX sockets) */
+	XY_BY_CERTIFICATE = 3, /* which has been verified (TLS) */
 };
 
 #define XY_ANY_ID (-1)
 struct xy_credential {
 	enum xy_credential_kind kind;
 	union {
-		uint8_t digest[XY_DIGEST_SIZE]; /* TOKEN */
+		uint8_t digest[XY_DIGEST_SIZE]; /* TOKEN; CERTIFICATE: of the anchor it led to */
 		struct {
 			int64_t uid, gid; /* USER: of the rule that held; XY_ANY_ID = it asked for
 					     none */
@@ -88,6 +90,9 @@ int xy_access_token(struct xy_access *access, const char *name,
 /* Of several that hold the first one counts. At least one id is asked for. */
 int xy_access_user(struct xy_access *access, const char *name, int64_t uid, int64_t gid,
 		   const char **ret_why);
+/* A certificate whose holder vouches for the names of clients; one that is there already is no
+ * error. */
+int xy_access_anchor(struct xy_access *access, const uint8_t digest[XY_DIGEST_SIZE]);
 /* From here on only what rules allow is allowed, also if there are none. */
 void xy_access_begin_rules(struct xy_access *access);
 /* *ret_index is for xy_access_rule(). */
@@ -96,7 +101,8 @@ int xy_access_identity(struct xy_access *access, const char *pattern, unsigned *
 int xy_access_rule(struct xy_access *access, unsigned identity, enum xy_permission permission,
 		   bool deny, const char *pattern, const char **ret_why);
 
-/* A name that a token or a user may have: a subject of at most XY_IDENTITY_MAX bytes. As above. */
+/* A name that a token, a user or a certificate may have: a subject of at most XY_IDENTITY_MAX
+ * bytes. As above. */
 int xy_identity_check(const char *name, const char **ret_why);
 
 /* ---- asking ---------------------------------------------------------------------------------- */
@@ -114,6 +120,11 @@ int xy_access_by_token(const struct xy_access *access, const uint8_t digest[XY_D
 /* gids: all groups that the process is in. */
 int xy_access_by_user(const struct xy_access *access, uint32_t uid, const uint32_t *gids,
 		      size_t count, const struct xy_identity **ret_identity);
+/* What somebody has verified: -ENOENT: the anchor is none of the set's; else as above, also -EINVAL
+ * with a sentence in *ret_why (static): no identity can have that name. */
+int xy_access_by_certificate(const struct xy_access *access, const char *name,
+			     const uint8_t anchor[XY_DIGEST_SIZE],
+			     const struct xy_identity **ret_identity, const char **ret_why);
 int xy_access_by_nothing(const struct xy_access *access, enum xy_reach reach,
 			 const struct xy_identity **ret_identity);
 
@@ -126,9 +137,10 @@ bool xy_access_holds(const struct xy_access *access, const struct xy_identity *i
 bool xy_access_has_rules(const struct xy_access *access);
 unsigned xy_access_tokens(const struct xy_access *access);
 unsigned xy_access_users(const struct xy_access *access);
+unsigned xy_access_anchors(const struct xy_access *access);
 unsigned xy_access_identities(const struct xy_access *access);
 /* What is wrong with a listener like this: everybody who reaches it would be let in, or nobody.
- * NULL: nothing; else a sentence with the remedy. */
-const char *xy_access_problem(const struct xy_access *access, enum xy_reach reach);
+ * `tls`: clients can show certificates there. NULL: nothing; else a sentence with the remedy. */
+const char *xy_access_problem(const struct xy_access *access, enum xy_reach reach, bool tls);
 
 #endif

@@ -162,10 +162,11 @@ class Comparison:
                                   text=True, timeout=RUN_S, check=False)
         except subprocess.TimeoutExpired:
             return None, f"no end within {RUN_S} s"
-        result = json.loads(done.stdout) if done.stdout else None
-        if done.returncode or not result or not result["good"]:
-            return None, f"status {done.returncode}: {done.stderr.strip()} {done.stdout.strip()}"
-        return result, None
+        with contextlib.suppress(ValueError):
+            result = json.loads(done.stdout)
+            if not done.returncode and result["good"]:
+                return result, None
+        return None, f"status {done.returncode}: {done.stderr.strip()} {done.stdout.strip()}"
 
     def run(self, name, way, case, size, repetition):
         client, address, server = way
@@ -177,8 +178,9 @@ class Comparison:
                  "placement": case["placement"], "repetition": repetition}
         if why:
             self.fail(why, **about)
+            # Whose fault it was; who has just been killed may need a moment to be gone.
             if server:
-                server.check()
+                server.check(1)
             return None
         if name == "xylem" and not result["lane"]:
             self.fail("not on lanes", **about)
@@ -345,9 +347,10 @@ class Comparison:
         try:
             for part in PARTS:
                 if not self.options.parts or part in self.options.parts:
-                    getattr(self, "part_" + part)()
-        except servers.Broken as broken:
-            self.fail(str(broken))
+                    try:
+                        getattr(self, "part_" + part)()
+                    except servers.Broken as broken:
+                        self.fail(str(broken))
         finally:
             self.out.close()
             shutil.rmtree(self.work, ignore_errors=True)

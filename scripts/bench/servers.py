@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 
-READY_S = 10
+READY_S = 60
 STOP_S = 10
 
 
@@ -98,6 +98,9 @@ class Server:
 
     def start(self):
         command = [self.find()] + self.command()
+        # Who kills the comparison kills them.
+        if shutil.which("setpriv"):
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.work,
@@ -120,9 +123,12 @@ class Server:
         with open(self.log, encoding="utf-8", errors="replace") as log:
             return "".join(log.readlines()[-20:])
 
-    def check(self):
-        if self.process.poll() is not None:
-            raise Broken(f"{self.name} has ended with {self.process.returncode}:\n{self.told()}")
+    def check(self, patience_s=0):
+        try:
+            status = self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            return
+        raise Broken(f"{self.name} has ended with {status}:\n{self.told()}")
 
     def stop(self):
         if self.process and self.process.poll() is None:

@@ -82,12 +82,19 @@ def test_a_wrong_answer_with_a_good_status_fails_it_too():
     assert status == 1 and "FAILED" in output, output
 
 
+def test_a_server_that_does_not_come_up_fails_it():
+    copy = Copy()
+    copy.instead(os.path.join(copy.path, "xylem"), "[ $1 = serve ] && exit 7\nexit 1\n")
+    status, output, _ = copy.compare("xylem-off")
+    assert status == 1 and "xylem-off has ended with 7" in output, output
+
+
 def test_a_server_that_dies_fails_it():
     copy = Copy()
-    copy.instead(os.path.join(copy.path, "xylem"),
-                 "case $1 in status) exit 0;; serve) exec sleep 0.2;; esac\n")
-    status, output, records = copy.compare("xylem-off")
-    assert status == 1 and "xylem-off has ended" in output, output
+    copy.instead(copy.peers, "[ $# != 0 ] || { echo xylem; exit; }\n"
+                 "while [ $1 != --proxy-pid ]; do shift; done\nkill -KILL $2\nexit 1\n")
+    status, output, _ = copy.compare("xylem-off")
+    assert status == 1 and "xylem-off has ended with -9" in output, output
 
 
 def test_a_client_that_is_not_built_is_told():

@@ -286,6 +286,54 @@ void xy_tls_why(const struct xy_tls *tls, char why[XY_TLS_WHY_SIZE])
 		snprintf(why, XY_TLS_WHY_SIZE, "%s", sentence_of(tls->reason));
 }
 
+static enum xy_tls_cause verified_cause(long verified)
+{
+	switch (verified) {
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+	case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+		return XY_TLS_CAUSE_UNTRUSTED;
+	case X509_V_ERR_HOSTNAME_MISMATCH:
+	case X509_V_ERR_IP_ADDRESS_MISMATCH:
+		return XY_TLS_CAUSE_NAME;
+	case X509_V_ERR_CERT_NOT_YET_VALID:
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+		return XY_TLS_CAUSE_TIME;
+	default:
+		return XY_TLS_CAUSE_OTHER;
+	}
+}
+
+enum xy_tls_cause xy_tls_cause(const struct xy_tls *tls)
+{
+	if (tls->error != -EPROTO)
+		return XY_TLS_CAUSE_OTHER;
+	if (tls->verified != X509_V_OK)
+		return verified_cause(tls->verified);
+	if (ERR_GET_LIB(tls->reason) != ERR_LIB_SSL)
+		return XY_TLS_CAUSE_OTHER;
+	switch (ERR_GET_REASON(tls->reason)) {
+	case SSL_R_WRONG_VERSION_NUMBER:
+	case SSL_R_HTTP_REQUEST:
+		return XY_TLS_CAUSE_NOT_TLS;
+	case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+	case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+	case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+	case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
+	case SSL_R_TLSV1_ALERT_DECRYPT_ERROR:
+	case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+		return XY_TLS_CAUSE_REFUSED;
+	default:
+		return XY_TLS_CAUSE_OTHER;
+	}
+}
+
 /* ---- the handshake --------------------------------------------------------------------------- */
 
 int xy_tls_handshake(struct xy_tls *tls)

@@ -123,6 +123,17 @@ int xy_tls_close(struct xy_tls *tls);
 /* After any error but -EAGAIN: a sentence for people. */
 void xy_tls_why(const struct xy_tls *tls, char why[XY_TLS_WHY_SIZE]);
 
+/* What that means, of those that somebody can do something about. */
+enum xy_tls_cause {
+	XY_TLS_CAUSE_OTHER = 0,
+	XY_TLS_CAUSE_NOT_TLS,   /* the other side speaks something else */
+	XY_TLS_CAUSE_UNTRUSTED, /* its certificate leads to nobody whom we trust */
+	XY_TLS_CAUSE_NAME,      /* … is another host's */
+	XY_TLS_CAUSE_TIME,      /* … is not valid yet, or not any more */
+	XY_TLS_CAUSE_REFUSED,   /* it wants a certificate of ours, or a better one */
+};
+enum xy_tls_cause xy_tls_cause(const struct xy_tls *tls);
+
 /* Bytes of memory: that it has for as long as it lives, the same after the handshake; and in
  * buffers just now. */
 size_t xy_tls_memory(const struct xy_tls *tls);

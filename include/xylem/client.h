@@ -12,6 +12,9 @@
  * handler returns.
  *
  * Errors: 0 or -errno; xy_client_error() has the last one in words. Nothing here raises a signal.
+ * Over TLS everything is as by TCP, but for lanes, which such a connection never has: a stream that
+ * is cut is a lost connection, and xy_client_fd() is readable also for what has been decrypted
+ * already.
  * What libxylem does by itself: whole frames only, batches and bundles of queued messages, acks,
  * PONG, SYNC when wanted, reconnection with jittered back-off, restoring of declarations and
  * subscriptions afterwards.
@@ -64,8 +67,8 @@ typedef void (*xy_event_fn)(struct xy_client *client, enum xy_event event, void 
 
 struct xy_client_options {
 	size_t size;        /* sizeof(struct xy_client_options) */
-	const char *server; /* HOST:PORT, [V6]:PORT or unix:PATH; NULL = $XYLEM_SERVER or
-			       127.0.0.1:7400 */
+	const char *server; /* HOST:PORT, [V6]:PORT, the same behind tls:, or unix:PATH; NULL =
+			       $XYLEM_SERVER or 127.0.0.1:7400 */
 	const char *name;   /* shown by status; NULL = program name and pid */
 	const char *token;  /* NULL = see token_file */
 	bool no_lane;       /* never ask for a lane */
@@ -85,9 +88,25 @@ struct xy_client_options {
 	/* A file that holds a token, read anew for each connection. With neither of the two: the
 	 * token in $XYLEM_TOKEN, else in the file $XYLEM_TOKEN_FILE, else none. */
 	const char *token_file;
+
+	/* Of tls:HOST:PORT; with another server -EINVAL. Files of PEM, read anew for each
+	 * connection. The server's certificate is verified, always. */
+	const char *tls_ca;   /* whom it must lead to; NULL = $XYLEM_TLS_CA, else whom the system
+				 trusts. Others may not write to it */
+	const char *tls_cert; /* ours, then those between it and a CA, to show to a server that
+				 asks; NULL = $XYLEM_TLS_CERT, else none … */
+	const char *tls_key; /* … and its key; NULL = $XYLEM_TLS_KEY. A file as a token's: of root
+				or this user, others may not read it */
+	const char *tls_name; /* what it must be issued for; NULL = $XYLEM_TLS_NAME, else HOST */
+
+	/* When connect fails: why, in words; may be NULL. */
+	char *why;
+	size_t why_size;
 };
 
-/* Connects, says HELLO and SYNCs (waits up to connect_timeout_ms). */
+/* Connects, says HELLO and SYNCs (waits up to connect_timeout_ms). Over TLS also -EPROTO: the two
+ * cannot agree, or a certificate is no good; -ECONNABORTED: the server hung up; -EPERM: a file that
+ * others may write to, or a key that they may read. */
 int xy_client_connect(const struct xy_client_options *options, struct xy_client **ret_client);
 /* Drops what is unsent; NULL is fine. Use drain first when it matters. */
 void xy_client_close(struct xy_client *client);

@@ -84,9 +84,38 @@ def example_runs_with_the_static_library(installed):
     answers(program, os.environ)
 
 
+CLIENT = """
+#include <string.h>
+#include <xylem/client.h>
+int main(void)
+{
+	char why[256] = "";
+	struct xy_client_options options = {.size = sizeof(options), .server = "tls:127.0.0.1:1",
+					    .tls_ca = "/nowhere", .why = why,
+					    .why_size = sizeof(why)};
+	struct xy_client *client;
+	return xy_client_connect(&options, &client) == 0 || *why == 0;
+}
+"""
+
+
+def client_links_with_what_pkg_config_names(installed):
+    source = os.path.join(installed.directory, "client.c")
+    with open(source, "w", encoding="utf-8") as file:
+        file.write(CLIENT)
+    shared = installed.compile("client-shared", source, *installed.pkg_config("--cflags", "--libs"))
+    subprocess.run([shared], check=True, env=dict(os.environ, LD_LIBRARY_PATH=installed.libraries))
+    words = installed.pkg_config("--static", "--cflags", "--libs")
+    archive = os.path.join(installed.libraries, "libxylem.a")
+    static = installed.compile("client-static", source,
+                               *[archive if word == "-lxylem" else word for word in words])
+    assert "libxylem" not in run("readelf", "-d", static)
+    subprocess.run([static], check=True)
+
+
 def main():
     tests = [headers_compile_by_themselves_in_plain_c11, example_runs_with_the_shared_library,
-             example_runs_with_the_static_library]
+             example_runs_with_the_static_library, client_links_with_what_pkg_config_names]
     print(f"1..{len(tests)}")
     directory = tempfile.mkdtemp(prefix="xylem-install-")
     failed = 0

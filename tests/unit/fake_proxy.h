@@ -65,7 +65,7 @@ struct fake {
 	bool paused;          /* reads nothing */
 	bool no_lane;         /* has none to give */
 	int receive_buffer;   /* SO_RCVBUF; 0 = default */
-	uint32_t heartbeat_ms;
+	uint32_t heartbeat_ms, window; /* 0 = default */
 	uint64_t max_message;
 	uint64_t topic_offset; /* added to all topic ids */
 
@@ -90,7 +90,19 @@ static struct {
 	int error;        /* with this … */
 	unsigned fail;    /* … the n-th next send of DATA fails for each bit n */
 	bool would_block; /* the next send fails with EAGAIN, once */
+	bool opaque;      /* what is sent is encrypted: it is cut, and nothing else */
 } sends;
+
+static inline size_t fake_send_cut(size_t length)
+{
+	size_t take = length;
+
+	if (sends.cut != 0 && length > sends.cut) {
+		take = sends.cut;
+		sends.cut = 0;
+	}
+	return take;
+}
 
 static inline bool fake_send_is_data(const void *data, size_t length)
 {
@@ -110,20 +122,17 @@ static inline bool fake_send_fails(const void *data, size_t length)
 ssize_t send(int fd, const void *data, size_t length, int flags)
 {
 	struct fake_send entry = {.length = length};
-	size_t take = length;
 
 	assert_int_equal(flags, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sends.opaque)
+		return syscall(SYS_sendto, fd, data, fake_send_cut(length), flags, NULL, 0);
 	if (fake_send_fails(data, length)) {
 		entry.result = -sends.error;
 	} else if (sends.would_block) {
 		entry.result = -EAGAIN;
 		sends.would_block = false;
 	} else {
-		if (sends.cut != 0 && length > sends.cut) {
-			take = sends.cut;
-			sends.cut = 0;
-		}
-		entry.result = syscall(SYS_sendto, fd, data, take, flags, NULL, 0);
+		entry.result = syscall(SYS_sendto, fd, data, fake_send_cut(length), flags, NULL, 0);
 		if (entry.result < 0)
 			entry.result = -errno;
 	}
@@ -247,7 +256,7 @@ static inline void fake_put_welcome(struct fake *fake)
 				     .version = "0",
 				     .max_frame = XY_FRAME_MAX,
 				     .max_message = fake->max_message ?: XY_MESSAGE_MAX_DEFAULT,
-				     .window = FAKE_WINDOW,
+				     .window = fake->window ?: FAKE_WINDOW,
 				     .heartbeat_ms = fake->heartbeat_ms ?: 10000,
 				     .lane = true};
 	char json[1024];

@@ -28,7 +28,8 @@ static int take_token(struct xy_client *client, const struct xy_client_options *
 	if (token == NULL && file == NULL)
 		file = secure_getenv("XYLEM_TOKEN_FILE");
 	if (token != NULL && strlen(token) > XY_TOKEN_MAX)
-		return -EINVAL;
+		return xy_client_fail(client, -EINVAL, "a token has at most %d bytes",
+				      XY_TOKEN_MAX);
 	if (token != NULL)
 		client->token = strdup(token);
 	else if (file != NULL && *file != '\0')
@@ -41,6 +42,7 @@ static int take_token(struct xy_client *client, const struct xy_client_options *
 static int take_options(struct xy_client *client, const struct xy_client_options *options)
 {
 	const char *server = options->server;
+	char why[XY_SECURE_WHY_SIZE];
 	int error;
 
 	if (server == NULL)
@@ -58,6 +60,9 @@ static int take_options(struct xy_client *client, const struct xy_client_options
 	error = take_token(client, options);
 	if (error)
 		return error;
+	error = xy_secure_take(server, options, &client->secure, why);
+	if (error)
+		return xy_client_fail(client, error, "%s", why);
 	client->no_lane = options->no_lane;
 	client->no_reconnect = options->no_reconnect;
 	client->no_bundle = options->no_bundle;
@@ -90,19 +95,26 @@ static void destroy(struct xy_client *client)
 	free(client->server);
 	free(client->token);
 	free(client->token_file);
+	xy_secure_free(&client->secure);
 	free(client);
+}
+
+/* Gives up a client that never was one. */
+static void refuse(struct xy_client *client, const struct xy_client_options *options, int error)
+{
+	if (options->why != NULL && options->why_size > 0)
+		snprintf(options->why, options->why_size, "%s",
+			 *client->words ? client->words : strerror(-error));
+	destroy(client);
 }
 
 static int create(const struct xy_client_options *options, struct xy_client **ret_client)
 {
-	struct xy_client_options given = {.size = sizeof(given)};
 	struct xy_client *client = calloc(1, sizeof(*client));
 	int error;
 
 	if (client == NULL)
 		return -ENOMEM;
-	if (options != NULL)
-		memcpy(&given, options, xy_min(options->size, sizeof(given)));
 	client->fd = client->epoll_fd = client->timer_fd = -1;
 	client->control.open = client->data.open = XY_NOTHING;
 	xy_list_init(&client->subscriptions);
@@ -112,13 +124,13 @@ static int create(const struct xy_client_options *options, struct xy_client **re
 	xy_list_init(&client->failed);
 	xy_list_init(&client->spare_requests);
 	xy_list_init(&client->in.progress);
-	error = take_options(client, &given);
+	error = take_options(client, options);
 	if (!error)
 		error = xy_random_id(&client->correlation);
 	if (!error)
 		error = xy_client_events_open(client);
 	if (error) {
-		destroy(client);
+		refuse(client, options, error);
 		return error;
 	}
 	*ret_client = client;
@@ -139,16 +151,20 @@ static int leave(struct xy_client *client, int result)
 
 int xy_client_connect(const struct xy_client_options *options, struct xy_client **ret_client)
 {
-	struct xy_client *client;
-	int error = create(options, &client);
+	struct xy_client_options given = {.size = sizeof(given)};
+	struct xy_client *client = NULL;
+	int error;
 
+	if (options != NULL)
+		memcpy(&given, options, xy_min(options->size, sizeof(given)));
+	error = create(&given, &client);
 	if (error)
 		return error;
 	xy_client_dial(client);
 	while (client->state != XY_CLIENT_READY) {
 		if (client->state == XY_CLIENT_CLOSED) {
 			error = client->error;
-			destroy(client);
+			refuse(client, &given, error);
 			return error;
 		}
 		(void)xy_client_wait(client, UINT64_MAX);
@@ -318,7 +334,7 @@ int xy_client_process(struct xy_client *client)
 	for (unsigned reads = 0; reads < PROCESS_READS && error >= 0; reads++) {
 		int came;
 
-		if (client->state == XY_CLIENT_CONNECTING) {
+		if (xy_client_dialing(client)) {
 			error = xy_client_wait(client, 0);
 			continue;
 		}

@@ -196,18 +196,6 @@ void xy_client_tick(struct xy_client *client)
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-static short wanted(const struct xy_client *client)
-{
-	short events = client->in.full ? 0 : POLLIN;
-
-	if (client->state == XY_CLIENT_CONNECTING)
-		return POLLOUT;
-	if (client->blocked && (client->control.tail > 0 || client->data.unsent > 0 ||
-				(client->data.tail > 0 && !xy_client_holding(client))))
-		events |= POLLOUT;
-	return events;
-}
-
 /* A read that waits saves the poll before it, which every round trip feels. Returns 1 when it
  * brought something, 0 when poll should go on waiting, -EINTR. */
 static int wait_read(struct xy_client *client, uint64_t now)
@@ -234,7 +222,8 @@ static int wait_socket(struct xy_client *client, uint64_t due, short events)
 	struct pollfd p = {.fd = client->fd, .events = events};
 	struct timespec timeout;
 	uint64_t now = xy_clock_ns();
-	uint64_t left = due > now ? due - now : 0;
+	bool pending = events & POLLIN && xy_channel_pending(client);
+	uint64_t left = due > now && !pending ? due - now : 0;
 	int ready;
 
 	if (client->state == XY_CLIENT_READY && client->patient && events == POLLIN &&
@@ -246,12 +235,12 @@ static int wait_socket(struct xy_client *client, uint64_t due, short events)
 	}
 	timeout.tv_sec = (time_t)(left / XY_NS_PER_S);
 	timeout.tv_nsec = (long)(left % XY_NS_PER_S);
-	ready = ppoll(&p, 1, due == UINT64_MAX ? NULL : &timeout, NULL);
+	ready = ppoll(&p, 1, due == UINT64_MAX && !pending ? NULL : &timeout, NULL);
 	if (ready < 0)
 		return errno == EINTR ? -EINTR : xy_client_fail(client, -errno, "poll failed");
-	if (ready == 0)
+	if (ready == 0 && !pending)
 		return 0;
-	if (client->state == XY_CLIENT_CONNECTING) {
+	if (xy_client_dialing(client)) {
 		xy_client_dial_step(client);
 		return 1;
 	}
@@ -259,7 +248,7 @@ static int wait_socket(struct xy_client *client, uint64_t due, short events)
 		client->blocked = false;
 		client->unpolled = 0;
 	}
-	if (p.revents & (POLLIN | POLLERR | POLLHUP))
+	if (pending || p.revents & (POLLIN | POLLERR | POLLHUP))
 		xy_inbound_intake(client);
 	return 1;
 }
@@ -277,7 +266,7 @@ int xy_client_wait(struct xy_client *client, uint64_t deadline_ns)
 	 * there, and a rest that is sent makes way for what is queued behind it. */
 	if (client->stats.frames_in != frames || client->stats.sends != sends)
 		return 0;
-	events = wanted(client);
+	events = xy_client_interest(client);
 	/* Room to send may not come before the proxy is read again: two that feed each other would
 	 * wait for ever. */
 	if (client->fd >= 0 && client->in.full) {

@@ -20,6 +20,24 @@ static bool make_patient(int fd)
 	       flags >= 0 && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
 }
 
+static void greet(struct xy_client *client)
+{
+	if (xy_client_greet(client) != 0)
+		xy_client_disconnect(client);
+	else
+		xy_client_push(client, false);
+}
+
+static void secure(struct xy_client *client)
+{
+	int error = xy_channel_handshake(client);
+
+	if (error == 0)
+		greet(client);
+	else if (error != -EAGAIN)
+		xy_client_disconnect(client);
+}
+
 static void connected(struct xy_client *client)
 {
 	socklen_t size = sizeof(int);
@@ -28,17 +46,22 @@ static void connected(struct xy_client *client)
 	client->address_next = client->addresses;
 	/* Refused by a UNIX socket, which has no such delay. */
 	(void)xy_net_set_nodelay(client->fd);
-	client->patient = make_patient(client->fd);
+	client->patient = client->secure.name == NULL && make_patient(client->fd);
 	getsockopt(client->fd, SOL_SOCKET, SO_SNDBUF, &buffer, &size);
 	client->unpolled_max = (size_t)buffer / UNPOLLED_PART;
 	client->unpolled = 0;
 	client->blocked = client->looked = false;
 	client->heard_ns = client->spoke_ns = client->asked_ns = xy_clock_ns();
 	client->unheard = 0;
-	if (xy_client_greet(client) != 0)
+	client->in.drained = false;
+	if (client->secure.name == NULL) {
+		greet(client);
+	} else if (xy_channel_secure(client) != 0) {
 		xy_client_disconnect(client);
-	else
-		xy_client_push(client, false);
+	} else {
+		client->state = XY_CLIENT_SECURING;
+		secure(client);
+	}
 }
 
 /* Tries the addresses left; `error` is what it is when none is. */
@@ -63,8 +86,8 @@ static void try_addresses(struct xy_client *client, int error)
 void xy_client_dial(struct xy_client *client)
 {
 	char why[XY_WHY_SIZE];
-	int count = xy_address_parse(client->server, client->address, XY_ADDRESSES_MAX, why,
-				     sizeof(why));
+	int count = xy_address_parse(xy_secure_address(client->server), client->address,
+				     XY_ADDRESSES_MAX, why, sizeof(why));
 
 	client->due_ns = xy_clock_ns() + client->connect_timeout_ms * XY_NS_PER_MS;
 	if (count < 0) {
@@ -79,8 +102,13 @@ void xy_client_dial(struct xy_client *client)
 
 void xy_client_dial_step(struct xy_client *client)
 {
-	int error = xy_net_connect_result(client->fd);
+	int error;
 
+	if (client->state == XY_CLIENT_SECURING) {
+		secure(client);
+		return;
+	}
+	error = xy_net_connect_result(client->fd);
 	if (error == 0) {
 		connected(client);
 		return;
@@ -91,6 +119,7 @@ void xy_client_dial_step(struct xy_client *client)
 
 void xy_client_hang_up(struct xy_client *client)
 {
+	xy_channel_close(client);
 	if (client->fd >= 0)
 		close(client->fd);
 	client->fd = -1;

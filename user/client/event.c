@@ -2,6 +2,7 @@
 #include "client/internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -82,23 +83,26 @@ void xy_client_events_close(struct xy_client *client)
 	client->timer_fd = client->epoll_fd = -1;
 }
 
-static uint32_t interest(const struct xy_client *client)
+_Static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT, "one interest for both");
+
+short xy_client_interest(const struct xy_client *client)
 {
-	uint32_t events = 0;
+	short events = client->in.full ? 0 : POLLIN;
 
 	if (client->state == XY_CLIENT_CONNECTING)
-		return EPOLLOUT;
-	if (!client->in.full)
-		events |= EPOLLIN;
-	if (client->blocked && (client->control.tail > 0 || client->data.unsent > 0 ||
-				(client->data.tail > 0 && !xy_client_holding(client))))
-		events |= EPOLLOUT;
+		return POLLOUT;
+	if (client->state == XY_CLIENT_SECURING)
+		return (short)xy_tls_waits(client->tls);
+	if (client->blocked &&
+	    (xy_channel_unsent(client) || client->control.tail > 0 || client->data.unsent > 0 ||
+	     (client->data.tail > 0 && !xy_client_holding(client))))
+		events |= POLLOUT;
 	return events;
 }
 
 void xy_client_watch(struct xy_client *client)
 {
-	struct epoll_event event = {.events = interest(client)};
+	struct epoll_event event = {.events = (uint32_t)xy_client_interest(client)};
 
 	/* A failure shows at the first change of interest. */
 	if (epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, client->fd, &event) == 0)
@@ -113,11 +117,13 @@ static bool has_work(const struct xy_client *client)
 	struct xy_position walk = client->in.walk;
 
 	if (client->events_count > 0 || !xy_list_empty(&client->failed) ||
-	    (client->in.stalled && !client->in.full) || xy_inbound_frame(&walk) != NULL)
+	    (client->in.stalled && !client->in.full) || xy_channel_pending(client) ||
+	    xy_inbound_frame(&walk) != NULL)
 		return true;
 	if (client->blocked)
 		return false;
-	return (client->state >= XY_CLIENT_GREETING && client->control.tail > 0) ||
+	return xy_channel_unsent(client) ||
+	       (client->state >= XY_CLIENT_GREETING && client->control.tail > 0) ||
 	       (client->state == XY_CLIENT_READY && !xy_client_holding(client) &&
 		client->data.tail > 0);
 }
@@ -144,7 +150,7 @@ void xy_client_arm(struct xy_client *client)
 	if (due != NOW)
 		timer_read(client);
 	if (client->fd >= 0) {
-		struct epoll_event event = {.events = interest(client)};
+		struct epoll_event event = {.events = (uint32_t)xy_client_interest(client)};
 
 		if (event.events != client->interest &&
 		    epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, client->fd, &event) == 0)

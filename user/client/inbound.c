@@ -268,24 +268,21 @@ static int receive(struct xy_client *client, int flags)
 	room = client->block_size - tail->end;
 	if (client->grouped)
 		room = xy_min(room, stride(client));
-	got = recv(client->fd, tail->data + tail->end, room, flags);
+	got = xy_channel_recv(client, tail->data + tail->end, room, flags);
 	client->looked = true;
 	client->stats.reads++;
-	if (got < 0 && errno == EINTR)
+	if (got == -EINTR)
 		return -EINTR;
-	if (got < 0 && (errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS)) {
-		in->drained = true;
+	if (got == -EAGAIN)
 		return 0;
-	}
 	if (got <= 0) {
 		if (got < 0)
-			xy_client_fail(client, -errno, "receive: %s", strerror(errno));
+			xy_channel_fail(client, (int)got, "receive");
 		else
 			xy_client_fail(client, -ECONNRESET, "the proxy closed the connection");
 		xy_client_disconnect(client);
 		return -ENOTCONN;
 	}
-	in->drained = (size_t)got < room;
 	tail->end += (uint32_t)got;
 	client->heard_ns = client->looked_ns = xy_clock_ns();
 	client->unheard = 0;

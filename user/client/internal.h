@@ -3,7 +3,9 @@
  * The inside of a client object, and what its parts offer each other.
  *
  *   client.c      options, life and death, process, next, flush, sync, drain
- *   dial.c        addresses to a connected socket
+ *   dial.c        addresses to a connected socket, and to a secured one
+ *   channel.c     bytes to and from that socket, plain or by TLS
+ *   secure.c      whom TLS trusts, expects and shows
  *   connection.c  from HELLO to SYNCED, control frames, heartbeats, waiting
  *   reconnect.c   what survives a connection: back-off, restoring, rewriting of queued frames
  *   queue.c       bytes that wait for the socket, and the send call with its rules (K21)
@@ -38,7 +40,9 @@
 #include "base/clock.h"
 #include "base/idmap.h"
 #include "base/list.h"
+#include "client/secure.h"
 #include "io/net.h"
+#include "io/tls.h"
 #include "proto/frame.h"
 #include "proto/json.h"
 
@@ -56,6 +60,7 @@ enum xy_client_state {
 	XY_CLIENT_CLOSED,     /* for good */
 	XY_CLIENT_BACKOFF,    /* until `due_ns`, then the next attempt */
 	XY_CLIENT_CONNECTING, /* connect() is under way */
+	XY_CLIENT_SECURING,   /* … the handshake of TLS */
 	XY_CLIENT_GREETING,   /* HELLO sent */
 	XY_CLIENT_SYNCING,    /* WELCOME read, first SYNC sent */
 	XY_CLIENT_RESTORING,  /* declaring and subscribing what the application has */
@@ -147,7 +152,7 @@ struct xy_inbound {
 		walk;     /* process() has looked at what lies before it; never before read */
 	bool full;        /* intake stopped for want of memory, and none came free since */
 	bool stalled;     /* whole frames were read and not taken in, for the same reason */
-	bool drained;     /* the last read took all that was there */
+	bool drained;     /* the last read took all that poll does not tell of */
 	uint8_t *current; /* frame of the message that next() gave out */
 	uint8_t *reply;   /* frame of the reply that request() gave out */
 
@@ -213,6 +218,7 @@ struct xy_pending_event {
 struct xy_client {
 	/* Options. */
 	char *server, *token, *token_file; /* of the last two one at most */
+	struct xy_secure secure;           /* of a tls: server */
 	char name[XY_NAME_MAX + 1];
 	bool no_lane, no_reconnect, no_bundle, crc;
 	uint32_t connect_timeout_ms, reconnect_min_ms, reconnect_max_ms;
@@ -224,8 +230,9 @@ struct xy_client {
 
 	/* Connection. */
 	enum xy_client_state state;
-	int fd;       /* -1 = none */
-	bool patient; /* a recv without MSG_DONTWAIT waits, for XY_PATIENCE_NS */
+	int fd;             /* -1 = none */
+	struct xy_tls *tls; /* NULL = plain */
+	bool patient;       /* a recv without MSG_DONTWAIT waits, for XY_PATIENCE_NS */
 	struct xy_address address[XY_ADDRESSES_MAX]; /* of the attempt */
 	int addresses, address_next;
 	bool was_ready, told_connected, lane, said_goodbye;
@@ -321,6 +328,8 @@ void xy_client_dispatch(struct xy_client *client);
 int xy_client_events_open(struct xy_client *client);
 void xy_client_events_close(struct xy_client *client);
 void xy_client_watch(struct xy_client *client); /* a new socket */
+/* What to poll the socket for: POLLIN, POLLOUT, which epoll calls the same. */
+short xy_client_interest(const struct xy_client *client);
 /* Brings the descriptor of the event style in line with what is wanted. */
 void xy_client_arm(struct xy_client *client);
 
@@ -328,9 +337,38 @@ void xy_client_arm(struct xy_client *client);
 
 /* Starts an attempt to connect; the outcome comes by state. */
 void xy_client_dial(struct xy_client *client);
-/* The socket of an attempt is writable: it has an outcome. */
+/* The socket of an attempt is ready for what was waited for. */
 void xy_client_dial_step(struct xy_client *client);
+static inline bool xy_client_dialing(const struct xy_client *client)
+{
+	return client->state == XY_CLIENT_CONNECTING || client->state == XY_CLIENT_SECURING;
+}
 void xy_client_hang_up(struct xy_client *client);
+
+/* ---- channel.c ------------------------------------------------------------------------------- */
+
+/* Reads the files of a connected client, and begins TLS; xy_client_fail() was called on errors. */
+int xy_channel_secure(struct xy_client *client);
+int xy_channel_handshake(struct xy_client *client); /* -EAGAIN: see xy_tls_waits() */
+void xy_channel_close(struct xy_client *client);    /* what TLS has to say, and has */
+/* As recv(2) and send(2), with -errno; -EINTR of a recv that waits only. Of a plain connection
+ * -EAGAIN also when the kernel has no memory to give out what it has. recv says whether it
+ * `drained`. */
+ssize_t xy_channel_recv(struct xy_client *client, void *buffer, size_t size, int flags);
+ssize_t xy_channel_send(struct xy_client *client, const void *data, size_t length);
+/* xy_client_fail() after such an error: "WHAT: WHY", or a sentence about TLS. */
+int xy_channel_fail(struct xy_client *client, int error, const char *what);
+/* Bytes may be had that poll does not tell of. */
+static inline bool xy_channel_pending(const struct xy_client *client)
+{
+	return client->tls != NULL && client->state >= XY_CLIENT_GREETING && !client->in.drained &&
+	       !client->in.full;
+}
+/* Sent, but not with the kernel. */
+static inline bool xy_channel_unsent(const struct xy_client *client)
+{
+	return client->tls != NULL && xy_tls_unsent(client->tls) > 0;
+}
 
 /* ---- connection.c ---------------------------------------------------------------------------- */
 

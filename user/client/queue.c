@@ -109,7 +109,7 @@ static void queue_give_up(struct xy_client *client, struct xy_queue *queue, size
 static int queue_send_failed(struct xy_client *client, struct xy_queue *queue, size_t length,
 			     int error)
 {
-	xy_client_fail(client, -error, "send: %s", strerror(error));
+	xy_channel_fail(client, -error, "send");
 	/* Only a read tells whether the connection is over; a reset that this send has reported is
 	 * not reported again. */
 	while (client->fd >= 0 && xy_inbound_intake(client) > 0)
@@ -117,7 +117,7 @@ static int queue_send_failed(struct xy_client *client, struct xy_queue *queue, s
 	if (client->fd < 0)
 		return -ENOTCONN;
 	if ((error != EPIPE && error != ENOMEM && error != EACCES && error != ENOBUFS) ||
-	    queue->torn > 0) {
+	    queue->torn > 0 || client->tls != NULL) {
 		xy_client_disconnect(client);
 		return -ENOTCONN;
 	}
@@ -133,13 +133,10 @@ int xy_queue_send(struct xy_client *client, struct xy_queue *queue, size_t lengt
 	uint64_t consumed = client->consumed;
 	ssize_t sent;
 
-	do
-		sent = send(client->fd, queue->data + queue->head, length,
-			    MSG_NOSIGNAL | MSG_DONTWAIT);
-	while (sent < 0 && errno == EINTR);
+	sent = xy_channel_send(client, queue->data + queue->head, length);
 	client->stats.sends++;
-	if (sent < 0 && errno != EAGAIN)
-		return queue_send_failed(client, queue, length, errno);
+	if (sent < 0 && sent != -EAGAIN)
+		return queue_send_failed(client, queue, length, (int)-sent);
 	client->spoke_ns = xy_clock_ns();
 	if (sent < 0)
 		sent = 0;
@@ -152,10 +149,23 @@ int xy_queue_send(struct xy_client *client, struct xy_queue *queue, size_t lengt
 	if (sent > 0 && queue->unsent == 0)
 		client->acked = consumed;
 	queue_sent(queue, length, (size_t)sent);
-	if ((size_t)sent == length)
+	if ((size_t)sent == length && !xy_channel_unsent(client))
 		return 0;
 	client->blocked = true;
 	return -EAGAIN;
+}
+
+/* The rest of a send that TLS has taken whole. */
+static int channel_flush(struct xy_client *client)
+{
+	int error = xy_tls_flush(client->tls);
+
+	client->stats.sends++;
+	if (error == -EAGAIN)
+		client->blocked = true;
+	else if (error)
+		error = queue_send_failed(client, &client->control, 0, -error);
+	return error;
 }
 
 bool xy_client_look(struct xy_client *client)
@@ -172,7 +182,7 @@ bool xy_client_look(struct xy_client *client)
 	} else {
 		client->blocked = true;
 	}
-	if (p.revents & (POLLIN | POLLERR | POLLHUP))
+	if (xy_channel_pending(client) || p.revents & (POLLIN | POLLERR | POLLHUP))
 		xy_inbound_intake(client);
 	return client->fd >= 0 && !client->blocked;
 }
@@ -208,9 +218,16 @@ int xy_client_push(struct xy_client *client, bool everything)
 			xy_client_disconnect(client);
 			break;
 		}
-		if (client->blocked && (queue->unsent > 0 || client->control.tail > 0 ||
-					push_data_allowed(client, everything))) {
+		if (client->blocked &&
+		    (xy_channel_unsent(client) || queue->unsent > 0 || client->control.tail > 0 ||
+		     push_data_allowed(client, everything))) {
 			if (!xy_client_look(client))
+				break;
+			continue;
+		}
+		if (xy_channel_unsent(client)) {
+			error = channel_flush(client);
+			if (error)
 				break;
 			continue;
 		}
@@ -247,5 +264,7 @@ int xy_client_push(struct xy_client *client, bool everything)
 		if (error == -EAGAIN || error == -ENOTCONN)
 			break;
 	}
-	return client->control.tail > 0 || client->data.tail > 0 ? -EAGAIN : 0;
+	return client->control.tail > 0 || client->data.tail > 0 || xy_channel_unsent(client)
+		       ? -EAGAIN
+		       : 0;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/secure.h"
 #include "client/token.h"
 #include "cmd/stop.h"
 #include "proto/json.h"
@@ -32,7 +33,8 @@ static const char *connect_remedy(int error)
 		return "nothing listens there; start a proxy with 'xylem serve', or name another "
 		       "with --server or XYLEM_SERVER";
 	case -EINVAL:
-		return "not an address; write HOST:PORT, [V6]:PORT or unix:PATH";
+		return "not an address; write HOST:PORT, [V6]:PORT, either behind tls:, or "
+		       "unix:PATH";
 	case -EACCES:
 	case -EPERM:
 		return "refused; give a token that the proxy knows with --token-file, "
@@ -43,7 +45,8 @@ static const char *connect_remedy(int error)
 	case -EPIPE:
 	case -EPROTO:
 	case -EBADMSG:
-		return "what listens there is no xylem proxy, or it refused this client";
+		return "what listens there is no xylem proxy, or it refused this client, or it "
+		       "speaks TLS (write tls:HOST:PORT)";
 	default:
 		return strerror(-error);
 	}
@@ -72,6 +75,24 @@ static int token_check(const struct xy_connect *connect)
 		return xy_options_complain(connect->command, "%s: %s: %s", from, path,
 					   strerror(-r));
 	return XY_CMD_OK;
+}
+
+static int tls_check(const struct xy_connect *connect, const struct xy_client_options *options)
+{
+	char why[XY_SECURE_WHY_SIZE];
+
+	if (xy_secure_check(options->server, options, why) != 0)
+		return xy_options_complain(connect->command, "%s", why);
+	return XY_CMD_OK;
+}
+
+/* What TLS has to say is never said by a number. */
+static const char *failure(const struct xy_client_options *options, int error)
+{
+	if (xy_secure_wanted(options->server) && (error == -EPROTO || error == -ECONNABORTED) &&
+	    *options->why)
+		return options->why;
+	return connect_remedy(error);
 }
 
 static void on_event(struct xy_client *client, enum xy_event event, void *context)
@@ -111,7 +132,7 @@ static void on_direct(struct xy_client *client, const struct xy_message *message
 
 int xy_connect_open(struct xy_connect *connect, const struct xy_command *command)
 {
-	char name[64];
+	char name[64], why[XY_SECURE_WHY_SIZE] = "";
 	struct xy_client_options options = {
 		.size = sizeof(options),
 		.server = server_of(connect),
@@ -122,11 +143,19 @@ int xy_connect_open(struct xy_connect *connect, const struct xy_command *command
 		.on_event = on_event,
 		.on_direct = on_direct,
 		.context = connect,
+		.tls_ca = connect->tls_ca,
+		.tls_cert = connect->tls_cert,
+		.tls_key = connect->tls_key,
+		.tls_name = connect->tls_name,
+		.why = why,
+		.why_size = sizeof(why),
 	};
 	int r;
 
 	connect->command = command;
 	r = token_check(connect);
+	if (!r)
+		r = tls_check(connect, &options);
 	if (r)
 		return r;
 	if (!connect->name) {
@@ -143,7 +172,7 @@ int xy_connect_open(struct xy_connect *connect, const struct xy_command *command
 	if (xy_stop_wanted())
 		return XY_CMD_SIGNALLED;
 	fprintf(stderr, "xylem %s: cannot connect to %s: %s\n", command->name, options.server,
-		connect_remedy(r));
+		failure(&options, r));
 	return r == -EINVAL ? XY_CMD_USAGE : XY_CMD_UNREACHABLE;
 }
 

@@ -13,6 +13,7 @@
 struct xy_connect {
 	/* By options. */
 	const char *server, *token_file, *name;
+	const char *tls_ca, *tls_cert, *tls_key, *tls_name;
 	bool no_lane, no_reconnect, hold;
 
 	/* By xy_connect_open(). */
@@ -27,7 +28,7 @@ struct xy_connect {
 	{.name = "server",                                                                      \
 	 .letter = 's',                                                                         \
 	 .kind = XY_OPTION_TEXT,                                                                \
-	 .argument = "HOST:PORT|unix:PATH",                                                     \
+	 .argument = "[tls:]HOST:PORT|unix:PATH",                                               \
 	 .help = "where the proxy listens; if not given: $XYLEM_SERVER, else 127.0.0.1:7400",   \
 	 .offset = offsetof(type, member.server)},                                              \
 		{.name = "token-file",                                                          \
@@ -36,6 +37,29 @@ struct xy_connect {
 		 .help = "file with the token to show; if not given: $XYLEM_TOKEN, else the "   \
 			 "file $XYLEM_TOKEN_FILE",                                              \
 		 .offset = offsetof(type, member.token_file)},                                  \
+		{.name = "tls-ca",                                                              \
+		 .kind = XY_OPTION_TEXT,                                                        \
+		 .argument = "FILE",                                                            \
+		 .help = "of a tls: server: whom its certificate must lead to; if not given: "  \
+			 "$XYLEM_TLS_CA, else whom this system trusts",                         \
+		 .offset = offsetof(type, member.tls_ca)},                                      \
+		{.name = "tls-cert",                                                            \
+		 .kind = XY_OPTION_TEXT,                                                        \
+		 .argument = "FILE",                                                            \
+		 .help = "certificate to show to a server that asks; if not given: "            \
+			 "$XYLEM_TLS_CERT",                                                     \
+		 .offset = offsetof(type, member.tls_cert)},                                    \
+		{.name = "tls-key",                                                             \
+		 .kind = XY_OPTION_TEXT,                                                        \
+		 .argument = "FILE",                                                            \
+		 .help = "its key, which others may not read; if not given: $XYLEM_TLS_KEY",    \
+		 .offset = offsetof(type, member.tls_key)},                                     \
+		{.name = "tls-name",                                                            \
+		 .kind = XY_OPTION_TEXT,                                                        \
+		 .argument = "NAME",                                                            \
+		 .help = "what the server's certificate must be issued for; if not given: "     \
+			 "$XYLEM_TLS_NAME, else HOST",                                          \
+		 .offset = offsetof(type, member.tls_name)},                                    \
 		{.name = "name",                                                                \
 		 .kind = XY_OPTION_TEXT,                                                        \
 		 .argument = "NAME",                                                            \

@@ -110,6 +110,7 @@ struct xy_core {
 	struct xy_worker **worker;
 	unsigned workers;
 	struct xy_numbers *numbers;
+	struct xy_depot *depot; /* segments on their way between the workers' pools */
 	struct xy_loop *acceptor_loop;
 	struct xy_pulse acceptor_pulse, router_pulse; /* a worker has its own */
 

@@ -24,6 +24,7 @@
 #include "core/router.h"
 #include "core/watchdog.h"
 #include "core/worker.h"
+#include "io/depot.h"
 #include "io/loop.h"
 
 #define CONNECTIONS_MAX   16384
@@ -318,7 +319,8 @@ static enum xy_exit threads_new(struct xy_server *server, const struct xy_server
 
 	core->worker = calloc(XY_WORKERS_MAX, sizeof(struct xy_worker *));
 	core->numbers = xy_numbers_new(core->max_connections);
-	if (!core->worker || !core->numbers)
+	core->depot = xy_depot_new(core->budget.pool_cached * wanted);
+	if (!core->worker || !core->numbers || !core->depot)
 		goto err_log;
 	error = xy_loop_new(&loop, &server->loop);
 	if (!error)
@@ -439,6 +441,7 @@ void xy_server_free(struct xy_server *server)
 	for (unsigned w = 0; w < core->workers; w++)
 		xy_worker_free(core->worker[w]);
 	free(core->worker);
+	xy_depot_free(core->depot);
 	xy_router_free(core->router);
 	xy_acceptor_free(server->acceptor);
 	xy_kernel_close(core->kernel);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "core/connection.h"
+#include "io/depot.h"
 
 /* What a burst needed goes back to the system in one to two of these intervals … */
 #define SHRINK_MS   1000
@@ -64,7 +65,7 @@ static void shrink_later(struct xy_worker *worker)
 	if (xy_timer_active(&worker->shrink_timer))
 		return;
 	xy_pool_stats(worker->pool, &stats);
-	if (stats.cached > SHRINK_KEEP)
+	if (stats.cached > SHRINK_KEEP || xy_depot_count(worker->core->depot))
 		xy_timer_start(worker->loop, &worker->shrink_timer, SHRINK_MS);
 }
 
@@ -161,6 +162,7 @@ int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_w
 	worker->pool = xy_pool_new(&pool);
 	if (!worker->pool)
 		goto err_free;
+	xy_pool_share(worker->pool, core->depot);
 	error = xy_deliveries_init(&worker->deliveries, core->max_connections);
 	if (error)
 		goto err_free;

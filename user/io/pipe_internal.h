@@ -37,6 +37,7 @@ struct xy_pool {
 	uint32_t links_cached;
 	uint32_t idle, links_idle; /* the least that were cached since xy_pool_shrink() */
 	struct xy_segment *cache;  /* last returned first: it is the hottest */
+	struct xy_depot *depot;    /* where to give and take more; NULL = nowhere */
 	/* A segment whose front others still read, and whose owner writes no more behind that: the
 	 * next one to reserve does, or every small read, and every small message between two large
 	 * ones, would pin a segment of its own. One reference held, and owned from partial_used on.
@@ -92,6 +93,8 @@ static inline bool xy_segment_sole(const struct xy_segment *segment)
 /* Drops a reference; the last one gives the segment to the pool, or frees it (also pool NULL). */
 void xy_segment_release(struct xy_segment *segment, struct xy_pool *pool);
 
+void xy_segment_free(struct xy_segment *segment); /* nobody's */
+
 /* A link with an owned segment and room for `need` bytes, without content. NULL with errno. */
 struct xy_link *xy_link_rent(struct xy_pool *pool, size_t need);
 /* Makes sure that the next `count` calls of xy_link_get() succeed. 0 or -ENOMEM. */
@@ -104,6 +107,16 @@ void xy_link_disown(struct xy_pool *pool, struct xy_link *link);
 void xy_link_reown(struct xy_pool *pool, struct xy_link *link);
 /* Ends the link's hold on its segment; the link itself stays. */
 void xy_link_release(struct xy_pool *pool, struct xy_link *link);
+
+/* ---- depot ----------------------------------------------------------------------------------- */
+
+struct xy_depot;
+
+bool xy_depot_give(struct xy_depot *depot, struct xy_segment *segment); /* false: it is full */
+struct xy_segment *xy_depot_take(struct xy_depot *depot);               /* NULL: it is empty */
+void xy_depot_trim(struct xy_depot *depot);                             /* to nothing */
+/* Frees what nobody needed since the last call. */
+void xy_depot_shrink(struct xy_depot *depot);
 
 /* ---- chains ---------------------------------------------------------------------------------- */
 

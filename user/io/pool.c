@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "base/bytes.h"
+#include "io/depot.h"
 #include "io/pipe_internal.h"
 
 #define SEGMENT_SIZE_DEFAULT (64 * 1024)
@@ -18,6 +19,9 @@
  * system. malloc keeps free blocks that lie below others, and from the first large block that is
  * freed it takes all blocks up to that size from the heap. */
 #define MAPPED_MIN           (32 * 1024)
+
+/* What a pool that shares a depot keeps to itself. */
+#define SHARED_MAX 8u
 
 static atomic_size_t total_bytes;
 
@@ -54,7 +58,7 @@ static struct xy_segment *segment_new(uint32_t size)
 	return segment;
 }
 
-static void segment_free(struct xy_segment *segment)
+void xy_segment_free(struct xy_segment *segment)
 {
 	atomic_fetch_sub_explicit(&total_bytes, segment->size, memory_order_relaxed);
 	if (segment->size >= MAPPED_MIN)
@@ -69,11 +73,16 @@ void xy_segment_release(struct xy_segment *segment, struct xy_pool *pool)
 	if (!xy_segment_sole(segment) &&
 	    atomic_fetch_sub_explicit(&segment->references, 1, memory_order_acq_rel) != 1)
 		return;
-	if (!pool || segment->size != pool->segment_size || pool->cached >= pool->cached_max) {
-		segment_free(segment);
+	if (!pool || segment->size != pool->segment_size) {
+		xy_segment_free(segment);
 		return;
 	}
 	atomic_store_explicit(&segment->references, 1, memory_order_relaxed);
+	if (pool->cached >= pool->cached_max) {
+		if (!pool->depot || !xy_depot_give(pool->depot, segment))
+			xy_segment_free(segment);
+		return;
+	}
 	segment->next = pool->cache;
 	pool->cache = segment;
 	pool->cached++;
@@ -123,7 +132,7 @@ static void cache_cut(struct xy_pool *pool, uint32_t keep)
 
 		*at = segment->next;
 		pool->cached--;
-		segment_free(segment);
+		xy_segment_free(segment);
 	}
 	pool->idle = xy_min(pool->idle, pool->cached);
 }
@@ -139,6 +148,8 @@ void xy_pool_trim(struct xy_pool *pool, uint32_t keep)
 	partial_drop(pool);
 	cache_cut(pool, keep);
 	links_cut(pool, 0);
+	if (pool->depot)
+		xy_depot_trim(pool->depot);
 }
 
 void xy_pool_shrink(struct xy_pool *pool, uint32_t keep)
@@ -150,6 +161,16 @@ void xy_pool_shrink(struct xy_pool *pool, uint32_t keep)
 	links_cut(pool, xy_max(pool->links_cached - pool->links_idle, keep));
 	pool->idle = pool->cached;
 	pool->links_idle = pool->links_cached;
+	if (pool->depot)
+		xy_depot_shrink(pool->depot);
+}
+
+void xy_pool_share(struct xy_pool *pool, struct xy_depot *depot)
+{
+	if (!depot)
+		return;
+	pool->depot = depot;
+	pool->cached_max = xy_min(pool->cached_max, SHARED_MAX);
 }
 
 void xy_pool_free(struct xy_pool *pool)
@@ -207,6 +228,18 @@ void xy_link_put(struct xy_pool *pool, struct xy_link *link)
 	pool->links_cached++;
 }
 
+static struct xy_segment *segment_cached(struct xy_pool *pool)
+{
+	struct xy_segment *segment = pool->cache;
+
+	if (!segment)
+		return pool->depot ? xy_depot_take(pool->depot) : NULL;
+	pool->cache = segment->next;
+	pool->cached--;
+	pool->idle = xy_min(pool->idle, pool->cached);
+	return segment;
+}
+
 struct xy_link *xy_link_rent(struct xy_pool *pool, size_t need)
 {
 	struct xy_segment *segment = pool->partial;
@@ -225,20 +258,17 @@ struct xy_link *xy_link_rent(struct xy_pool *pool, size_t need)
 		used = pool->partial_used;
 	if (segment && need <= segment->size - used) {
 		pool->partial = NULL;
-	} else if (need <= pool->segment_size && pool->cache) {
-		segment = pool->cache;
-		pool->cache = segment->next;
-		pool->cached--;
-		pool->idle = xy_min(pool->idle, pool->cached);
-		used = 0;
 	} else {
-		segment = segment_new(xy_max((uint32_t)need, pool->segment_size));
+		used = 0;
+		segment = need <= pool->segment_size ? segment_cached(pool) : NULL;
+		if (!segment) {
+			segment = segment_new(xy_max((uint32_t)need, pool->segment_size));
+			pool->created += segment != NULL;
+		}
 		if (!segment) {
 			errno = ENOMEM;
 			return NULL;
 		}
-		pool->created++;
-		used = 0;
 	}
 	pool->rented++;
 	link = xy_link_get(pool);

@@ -15,13 +15,12 @@
 #define LINKS_CACHED_MAX     4096
 /* A partial segment with less room than this share of its size is not worth keeping. */
 #define PARTIAL_SHARE        16
+/* What a pool that shares a depot keeps to itself. */
+#define SHARED_MAX           8u
 /* Segments from this size on are mapped, each by itself, so that one that is freed is back with the
  * system. malloc keeps free blocks that lie below others, and from the first large block that is
  * freed it takes all blocks up to that size from the heap. */
 #define MAPPED_MIN           (32 * 1024)
-
-/* What a pool that shares a depot keeps to itself. */
-#define SHARED_MAX 8u
 
 static atomic_size_t total_bytes;
 

@@ -372,7 +372,7 @@ static void test_what_cannot_be_is_told(void **state)
 		{{"bench", "--send", "all"}, "option --send: 'all' is not one of batch|each"},
 		{{"bench", "--server", "nonsense"},
 		 "cannot connect to nonsense: not an address; write HOST:PORT, [V6]:PORT or "
-		 "unix:PATH"},
+		 "unix:PATH, with TLS tls:HOST:PORT or tls:[V6]:PORT"},
 	};
 	char words[512];
 

@@ -24,7 +24,7 @@ static const char *server_of(const struct xy_connect *connect)
 	return server && *server ? server : "127.0.0.1:7400";
 }
 
-/* What a failed connection means and what to do about it. */
+/* What a failed connection means and what to do about it; NULL: the library knows better. */
 static const char *connect_remedy(int error)
 {
 	switch (error) {
@@ -33,8 +33,8 @@ static const char *connect_remedy(int error)
 		return "nothing listens there; start a proxy with 'xylem serve', or name another "
 		       "with --server or XYLEM_SERVER";
 	case -EINVAL:
-		return "not an address; write HOST:PORT, [V6]:PORT, either behind tls:, or "
-		       "unix:PATH";
+		return "not an address; write HOST:PORT, [V6]:PORT or unix:PATH, with TLS "
+		       "tls:HOST:PORT or tls:[V6]:PORT";
 	case -EACCES:
 	case -EPERM:
 		return "refused; give a token that the proxy knows with --token-file, "
@@ -48,7 +48,7 @@ static const char *connect_remedy(int error)
 		return "what listens there is no xylem proxy, or it refused this client, or it "
 		       "speaks TLS (write tls:HOST:PORT)";
 	default:
-		return strerror(-error);
+		return NULL;
 	}
 }
 
@@ -86,13 +86,15 @@ static int tls_check(const struct xy_connect *connect, const struct xy_client_op
 	return XY_CMD_OK;
 }
 
-/* What TLS has to say is never said by a number. */
 static const char *failure(const struct xy_client_options *options, int error)
 {
-	if (xy_secure_wanted(options->server) && (error == -EPROTO || error == -ECONNABORTED) &&
-	    *options->why)
-		return options->why;
-	return connect_remedy(error);
+	/* What the two cannot agree upon no number says. */
+	bool handshake = error == -EPROTO && xy_secure_wanted(options->server);
+	const char *remedy = handshake ? NULL : connect_remedy(error);
+
+	if (remedy)
+		return remedy;
+	return *options->why ? options->why : strerror(-error);
 }
 
 static void on_event(struct xy_client *client, enum xy_event event, void *context)

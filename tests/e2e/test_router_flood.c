@@ -88,6 +88,15 @@ static void await_read(struct raw *raw)
 	raw_expect(raw, XY_PONG);
 }
 
+static uint64_t router_rounds(const struct proxy *proxy)
+{
+	json_t *status = status_take_whole(proxy);
+	uint64_t rounds = status_number(status_loop(status, "router"), "rounds");
+
+	json_decref(status);
+	return rounds;
+}
+
 /* The flooder hears of the newcomer's topic, and its stream tells what it was answered before. */
 static void test_connections_take_turns_at_the_router(void **state)
 {
@@ -154,12 +163,40 @@ static void test_a_flood_of_requests_lets_the_kernel_work(void **state)
 		assert_int_equal(status_reason(proxy, publisher, "deadman"), 0);
 }
 
+/* Patterns that match nothing, and take a look at every topic to find that out. */
+static void test_looking_in_vain_takes_its_part_of_a_round(void **state)
+{
+	enum { LOOKED_AT = 3000, ASKED = 200, WORTH = 30 };
+	static const char wish[] = "{\"subject\":\"flood.*.*.none\"}";
+	struct proxy *proxy = *state;
+	struct raw *flooder = raw_open(proxy);
+	uint64_t before;
+	unsigned oks = 0;
+
+	declare_many(flooder, LOOKED_AT);
+	before = router_rounds(proxy);
+	stopped = thread_stop(proxy_pid(proxy), "router");
+	for (unsigned i = 0; i < ASKED; i++) {
+		struct xy_frame subscribe = raw_header(flooder, XY_SUBSCRIBE);
+
+		subscribe.correlation = i + 1;
+		raw_send_frame(flooder, subscribe, wish, strlen(wish));
+	}
+	await_read(flooder);
+	router_go();
+	while (oks < ASKED)
+		oks += oks_take(flooder, TEST_TIMEOUT_MS);
+	/* All of them were there at once: they could be one round's. */
+	assert_true(router_rounds(proxy) - before >= WORTH);
+}
+
 int main(void)
 {
 	static const char *const arguments[] = {"--loops", "2", NULL};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_connections_take_turns_at_the_router, teardown),
 		proxy_test(test_a_flood_of_requests_lets_the_kernel_work),
+		cmocka_unit_test_teardown(test_looking_in_vain_takes_its_part_of_a_round, teardown),
 	};
 
 	return proxy_run_both(tests, arguments);

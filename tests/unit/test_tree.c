@@ -258,6 +258,35 @@ static void step_compare(const struct xy_tree *tree)
 				 topics[i].found);
 }
 
+static void test_wildcards_tell_how_many_nodes_they_looked_at(void **state)
+{
+	enum { TOPICS = 50 };
+	struct xy_tree *tree = tree_new();
+	struct entry topics[TOPICS] = {0}, pattern = {.text = "*.*.c"};
+	unsigned count = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < TOPICS; i++) {
+		snprintf(topics[i].text, sizeof(topics[i].text), "a%u.b", i);
+		assert_int_equal(xy_tree_add_topic(tree, topics[i].text, &topics[i].item), 0);
+	}
+	assert_int_equal(xy_tree_add_pattern(tree, pattern.text, &pattern.item), 0);
+	/* The root; then all children of it, "*" among them; of each its only one, "*.*" included.
+	 */
+	assert_int_equal(xy_tree_topics_of(tree, "*.b", entry_found, &count),
+			 1 + TOPICS + 1 + TOPICS);
+	assert_int_equal(count, TOPICS);
+	assert_int_equal(xy_tree_topics_of(tree, "*.c", entry_found, &count), 1 + TOPICS + 1);
+	assert_int_equal(xy_tree_topics_of(tree, "a7.b", entry_found, &count), 3);
+	/* Down the subject, and down the wildcards beside it. */
+	assert_int_equal(xy_tree_patterns_of(tree, "a7.b", entry_found, &count), 1 + 2 + 2);
+	assert_int_equal(count, TOPICS + 1);
+	for (unsigned i = 0; i < TOPICS; i++)
+		xy_tree_remove(tree, &topics[i].item);
+	xy_tree_remove(tree, &pattern.item);
+	xy_tree_free(tree);
+}
+
 static void test_random_contents_agree_with_matching_every_pair(void **state)
 {
 	const char *seed = getenv("XYLEM_SEED");
@@ -293,6 +322,7 @@ int main(void)
 		cmocka_unit_test(test_removal_of_an_item_in_no_tree_does_nothing),
 		cmocka_unit_test(test_removal_keeps_ancestors_that_are_needed),
 		cmocka_unit_test(test_deepest_subject_and_pattern),
+		cmocka_unit_test(test_wildcards_tell_how_many_nodes_they_looked_at),
 		cmocka_unit_test(test_random_contents_agree_with_matching_every_pair),
 	};
 

@@ -125,7 +125,7 @@ int xy_route_build(struct xy_router *router, const char *subject, struct xy_rout
 	if (!route)
 		return -ENOMEM;
 	route->version = ++router->versions;
-	xy_tree_patterns_of(router->tree, subject, match_add, &matches);
+	xy_nodes_charge(router, xy_tree_patterns_of(router->tree, subject, match_add, &matches));
 	router->work -= 1 + (int64_t)(matches.count / MATCHES_A_UNIT);
 	if (matches.out_of_memory)
 		goto err_free;

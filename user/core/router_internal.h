@@ -104,6 +104,13 @@ void xy_revoke_end(struct xy_revoking *revoking);
 /* A peer that is attached while other rules hold than when it was let in. */
 void xy_revoke_look(struct xy_router *router, struct xy_peer *peer);
 
+/* Nodes of the tree that cost about as much as another unit of a round's work: where wildcards
+ * stand, one request may look at all there are, and find nothing. */
+#define XY_NODES_A_UNIT 16
+static inline void xy_nodes_charge(struct xy_router *router, size_t nodes)
+{
+	router->work -= (int64_t)(nodes / XY_NODES_A_UNIT);
+}
 /* Charges the round's work. */
 int xy_route_build(struct xy_router *router, const char *subject, struct xy_route **ret_route);
 void xy_route_free(struct xy_route *route);

@@ -120,6 +120,12 @@ static void topic_stale(struct xy_tree_item *item, void *context)
 	xy_list_add_tail(&router->stale, &topic->stale);
 }
 
+static void topics_stale(struct xy_router *router, const struct xy_subscription *subscription)
+{
+	xy_nodes_charge(router, xy_tree_topics_of(router->tree, subscription->pattern, topic_stale,
+						  router));
+}
+
 bool xy_stale_resolve(struct xy_router *router, int *ret_error)
 {
 	struct xy_topic *topic;
@@ -242,7 +248,7 @@ int xy_topic_declare(struct xy_router *router, struct xy_request *request)
 
 void xy_subscription_remove(struct xy_router *router, struct xy_subscription *subscription)
 {
-	xy_tree_topics_of(router->tree, subscription->pattern, topic_stale, router);
+	topics_stale(router, subscription);
 	xy_tree_remove(router->tree, &subscription->item);
 	xy_list_remove(&subscription->of_peer);
 	xy_idmap_remove(&router->subscriptions, subscription->id);
@@ -292,7 +298,7 @@ int xy_subscription_add(struct xy_router *router, struct xy_request *request)
 	if (error)
 		goto err_map;
 	xy_list_add_tail(&request->peer->subscriptions, &subscription->of_peer);
-	xy_tree_topics_of(router->tree, subscription->pattern, topic_stale, router);
+	topics_stale(router, subscription);
 	request->id = subscription->id;
 	return 0;
 

@@ -50,10 +50,11 @@ void xy_tree_remove(struct xy_tree *tree, struct xy_tree_item *item);
 /* The topic item at exactly this subject, or NULL. */
 struct xy_tree_item *xy_tree_find_topic(const struct xy_tree *tree, const char *subject);
 /* Calls found for every pattern item that matches the subject / every topic item that the pattern
- * matches. found must not change the tree. */
-void xy_tree_patterns_of(const struct xy_tree *tree, const char *subject,
+ * matches. found must not change the tree. Returns how many nodes were looked at, which wildcards
+ * make many even where nothing is found. */
+size_t xy_tree_patterns_of(const struct xy_tree *tree, const char *subject,
+			   void (*found)(struct xy_tree_item *item, void *context), void *context);
+size_t xy_tree_topics_of(const struct xy_tree *tree, const char *pattern,
 			 void (*found)(struct xy_tree_item *item, void *context), void *context);
-void xy_tree_topics_of(const struct xy_tree *tree, const char *pattern,
-		       void (*found)(struct xy_tree_item *item, void *context), void *context);
 
 #endif

@@ -216,15 +216,16 @@ static void report(struct xy_tree_item *items, found_fn found, void *context)
 		found(item, context);
 }
 
-static void patterns_below(const struct xy_tree_node *node, const char *subject, found_fn found,
-			   void *context)
+static size_t patterns_below(const struct xy_tree_node *node, const char *subject, found_fn found,
+			     void *context)
 {
 	const struct xy_tree_node *child;
 	struct token token;
+	size_t nodes = 1;
 
 	if (subject == NULL) {
 		report(node->patterns, found, context);
-		return;
+		return nodes;
 	}
 	token = token_take(&subject);
 	child = node_child(node, &rest);
@@ -232,16 +233,17 @@ static void patterns_below(const struct xy_tree_node *node, const char *subject,
 		report(child->patterns, found, context);
 	child = node_child(node, &any);
 	if (child != NULL)
-		patterns_below(child, subject, found, context);
+		nodes += patterns_below(child, subject, found, context);
 	child = node_child(node, &token);
 	if (child != NULL)
-		patterns_below(child, subject, found, context);
+		nodes += patterns_below(child, subject, found, context);
+	return nodes;
 }
 
-void xy_tree_patterns_of(const struct xy_tree *tree, const char *subject, found_fn found,
-			 void *context)
+size_t xy_tree_patterns_of(const struct xy_tree *tree, const char *subject, found_fn found,
+			   void *context)
 {
-	patterns_below(tree->root, subject, found, context);
+	return patterns_below(tree->root, subject, found, context);
 }
 
 /* A walk over the topics that a pattern matches, from one node down. */
@@ -251,6 +253,7 @@ struct topics_walk {
 	int depth;
 	found_fn found;
 	void *context;
+	size_t *nodes; /* looked at */
 };
 
 static void topics_below(const struct xy_tree_node *node, const struct topics_walk *walk);
@@ -270,6 +273,7 @@ static void topics_below(const struct xy_tree_node *node, const struct topics_wa
 	struct token token;
 
 	assert(walk->depth <= DEPTH_MAX);
+	++*walk->nodes;
 	below.depth++;
 	if (walk->all || walk->pattern == NULL)
 		report(node->topics, walk->found, walk->context);
@@ -288,10 +292,13 @@ static void topics_below(const struct xy_tree_node *node, const struct topics_wa
 	twalk_r(node->children, topics_visit, &below);
 }
 
-void xy_tree_topics_of(const struct xy_tree *tree, const char *pattern, found_fn found,
-		       void *context)
+size_t xy_tree_topics_of(const struct xy_tree *tree, const char *pattern, found_fn found,
+			 void *context)
 {
-	struct topics_walk walk = {.pattern = pattern, .found = found, .context = context};
+	size_t nodes = 0;
+	struct topics_walk walk = {
+		.pattern = pattern, .found = found, .context = context, .nodes = &nodes};
 
 	topics_below(tree->root, &walk);
+	return nodes;
 }

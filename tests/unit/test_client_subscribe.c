@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* libxylem: a subscription that the application does not have, the proxy does not keep. */
+/* libxylem: a subscription that the application does not have, the proxy does not keep; messages
+ * find the first of those that it has. */
 #include "unit/fake_proxy.h"
 
 #include "client/internal.h"
@@ -130,6 +131,33 @@ static void one_whose_connection_ended_is_forgotten(void **state)
 	fake_close(&fake, client);
 }
 
+static void a_message_is_the_first_subscriptions_that_matches(void **state)
+{
+	static const char *const patterns[] = {"c", "a.*.x", "a.>", "*.b", "a.b", "a.b", ">"};
+	enum { PATTERNS = sizeof(patterns) / sizeof(patterns[0]) };
+	static const unsigned in_order[] = {2, 3, 4, 5, 6};
+	struct xy_client *client = fake_open(&fake, (struct xy_client_options){0});
+	struct xy_subscription *subscription[PATTERNS], *again;
+	uint64_t sequence = 0;
+
+	(void)state;
+	for (unsigned p = 0; p < PATTERNS; p++)
+		assert_int_equal(xy_client_subscribe(client, patterns[p], NULL, &subscription[p]),
+				 0);
+	fake_bind(&fake, "a.b");
+	for (unsigned i = 0; i < sizeof(in_order) / sizeof(in_order[0]); i++) {
+		fake_data(&fake, "a.b", ++sequence, "", 0);
+		expect_next(client, subscription[in_order[i]], sequence);
+		/* What was first is last when it comes again. */
+		if (i == 0)
+			assert_int_equal(xy_client_subscribe(client, "a.>", NULL, &again), 0);
+		assert_int_equal(xy_client_unsubscribe(client, subscription[in_order[i]]), 0);
+	}
+	fake_data(&fake, "a.b", ++sequence, "", 0);
+	expect_next(client, again, sequence);
+	fake_close(&fake, client);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -141,6 +169,7 @@ int main(void)
 		cmocka_unit_test_setup(one_that_is_cancelled_while_it_is_restored_is_taken_back,
 				       setup),
 		cmocka_unit_test_setup(one_whose_connection_ended_is_forgotten, setup),
+		cmocka_unit_test_setup(a_message_is_the_first_subscriptions_that_matches, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/subject.h"
-
 int xy_binding_learn(struct xy_client *client, uint64_t id, const char *subject, size_t length)
 {
 	struct xy_binding *binding = xy_idmap_get(&client->bindings, id);
@@ -30,10 +28,18 @@ int xy_binding_learn(struct xy_client *client, uint64_t id, const char *subject,
 	return 0;
 }
 
+static void first_keep(struct xy_tree_item *item, void *context)
+{
+	struct xy_subscription *found = xy_container_of(item, struct xy_subscription, item);
+	struct xy_subscription **first = context;
+
+	if (*first == NULL || found->number < (*first)->number)
+		*first = found;
+}
+
 struct xy_binding *xy_binding_of(struct xy_client *client, uint64_t id)
 {
 	struct xy_binding *binding = client->last_binding;
-	struct xy_subscription *subscription;
 
 	if (binding == NULL || binding->id != id) {
 		binding = xy_idmap_get(&client->bindings, id);
@@ -44,12 +50,8 @@ struct xy_binding *xy_binding_of(struct xy_client *client, uint64_t id)
 	if (binding->generation != client->generation) {
 		binding->generation = client->generation;
 		binding->subscription = NULL;
-		xy_list_each (subscription, &client->subscriptions, link) {
-			if (xy_pattern_match(subscription->wish.subject, binding->subject)) {
-				binding->subscription = subscription;
-				break;
-			}
-		}
+		xy_tree_patterns_of(client->patterns, binding->subject, first_keep,
+				    &binding->subscription);
 	}
 	return binding;
 }

@@ -124,7 +124,8 @@ static int create(const struct xy_client_options *options, struct xy_client **re
 	xy_list_init(&client->failed);
 	xy_list_init(&client->spare_requests);
 	xy_list_init(&client->in.progress);
-	error = take_options(client, options);
+	client->patterns = xy_tree_new();
+	error = client->patterns ? take_options(client, options) : -ENOMEM;
 	if (!error)
 		error = xy_random_id(&client->correlation);
 	if (!error)

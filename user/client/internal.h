@@ -45,6 +45,7 @@
 #include "io/tls.h"
 #include "proto/frame.h"
 #include "proto/json.h"
+#include "proto/subject.h"
 
 #define XY_BLOCK_SIZE      (256u << 10)
 #define XY_BUNDLE_ITEM_MAX 4096 /* longer messages gain nothing by a bundle */
@@ -95,6 +96,8 @@ struct xy_topic {
 struct xy_subscription {
 	struct xy_call call;
 	struct xy_list link;
+	struct xy_tree_item item; /* in client->patterns, as long as the application has it */
+	uint64_t number;          /* in the order of subscribing */
 	uint64_t id;
 	enum xy_answer answer;
 	int error;
@@ -270,9 +273,11 @@ struct xy_client {
 	/* What the application has. */
 	struct xy_topic *topics; /* by subject */
 	struct xy_list subscriptions;
-	unsigned generation;     /* of the list above */
-	struct xy_list given_up; /* subscriptions that the proxy has or gets, and must take back */
-	uint32_t unanswered;     /* of what is being restored */
+	struct xy_tree *patterns; /* of these */
+	uint64_t numbered;        /* subscriptions so far */
+	unsigned generation;      /* of the list above */
+	struct xy_list given_up;  /* subscriptions that the proxy has or gets, and must take back */
+	uint32_t unanswered;      /* of what is being restored */
 	struct xy_idmap bindings, streams, calls;
 	struct xy_binding *last_binding;
 	struct xy_stream *last_stream;

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/subject.h"
-
 /* ---- what we publish on ---------------------------------------------------------------------- */
 
 int xy_topic_ask(struct xy_client *client, struct xy_topic *topic)
@@ -159,9 +157,12 @@ void xy_topics_free(struct xy_client *client)
 		HASH_DEL(client->topics, topic); /* NOLINT(clang-analyzer-unix.Malloc) */
 		free(topic);
 	}
-	xy_list_each_safe (subscription, after, &client->subscriptions, link)
+	xy_list_each_safe (subscription, after, &client->subscriptions, link) {
+		xy_tree_remove(client->patterns, &subscription->item);
 		free(subscription);
+	}
 	xy_subscriptions_forget(client);
+	xy_tree_free(client->patterns);
 }
 
 /* ---- what we subscribe to -------------------------------------------------------------------- */
@@ -216,12 +217,30 @@ static void take_back(struct xy_client *client, struct xy_subscription *subscrip
 	free(subscription);
 }
 
+/* What the application has, its messages find. */
+static int enlist(struct xy_client *client, struct xy_subscription *subscription)
+{
+	if (xy_tree_add_pattern(client->patterns, subscription->wish.subject,
+				&subscription->item) != 0)
+		return xy_client_fail(client, -ENOMEM, "out of memory");
+	subscription->number = client->numbered++;
+	xy_list_add_tail(&client->subscriptions, &subscription->link);
+	client->generation++;
+	return 0;
+}
+
+static void delist(struct xy_client *client, struct xy_subscription *subscription)
+{
+	xy_tree_remove(client->patterns, &subscription->item);
+	xy_list_remove(&subscription->link);
+	client->generation++;
+}
+
 /* Its answer may be under way, and must find it: the proxy has a subscription then. */
 static void give_up(struct xy_client *client, struct xy_subscription *subscription)
 {
-	xy_list_remove(&subscription->link);
+	delist(client, subscription);
 	xy_list_add_tail(&client->given_up, &subscription->link);
-	client->generation++;
 	subscription->given_up = true;
 	if (subscription->call.correlation == 0)
 		take_back(client, subscription);
@@ -303,16 +322,16 @@ int xy_client_subscribe(struct xy_client *client, const char *pattern,
 	if (subscription == NULL)
 		return xy_client_fail(client, -ENOMEM, "out of memory");
 	xy_list_init(&subscription->link);
+	subscription->on_message = given.on_message;
+	subscription->context = given.context;
 	error = subscription_wish(client, pattern, &given, &subscription->wish);
+	/* Before it is confirmed: its first message may come before the OK. */
+	if (!error)
+		error = enlist(client, subscription);
 	if (error) {
 		free(subscription);
 		return error;
 	}
-	subscription->on_message = given.on_message;
-	subscription->context = given.context;
-	/* Before it is confirmed: its first message may come before the OK. */
-	xy_list_add_tail(&client->subscriptions, &subscription->link);
-	client->generation++;
 	if (client->state >= XY_CLIENT_RESTORING)
 		error = xy_subscription_ask(client, subscription);
 	if (!error)
@@ -354,8 +373,7 @@ int xy_client_unsubscribe(struct xy_client *client, struct xy_subscription *subs
 		return 0;
 	}
 	/* Gone from the list at once: what still comes is ignored, and nothing is restored. */
-	xy_list_remove(&subscription->link);
-	client->generation++;
+	delist(client, subscription);
 	error = unsubscribe_ask(client, subscription);
 	if (!error)
 		error = unsubscribe_wait(client, subscription);

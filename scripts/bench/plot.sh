@@ -91,6 +91,7 @@ of subscriptions subscribe_us "SUBSCRIBE"
 of subscriptions declare_us "DECLARE: a look-up"
 of subscriptions publish_us "a message to three, SYNCed"
 of subscriptions change_us "SUBSCRIBE where messages flow"
+of library message_us "a message to libxylem"
 plot scale-subscriptions "By the number of subscriptions, three quarters with wildcards" \
 	subscriptions µs "$count"
 

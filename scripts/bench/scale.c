@@ -86,9 +86,10 @@ static const struct {
 	const char *name;
 	void (*run)(struct scale *scale);
 } curves[] = {
-	{"lanes", curve_lanes},   {"shared", curve_shared},
-	{"flows", curve_flows},   {"senders", curve_senders},
-	{"frames", curve_frames}, {"subscriptions", curve_subscriptions},
+	{"lanes", curve_lanes},     {"shared", curve_shared},
+	{"flows", curve_flows},     {"senders", curve_senders},
+	{"frames", curve_frames},   {"subscriptions", curve_subscriptions},
+	{"library", curve_library},
 };
 
 int main(int argc, char **argv)

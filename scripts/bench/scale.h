@@ -50,5 +50,6 @@ void curve_flows(struct scale *scale);
 void curve_senders(struct scale *scale);
 void curve_subscriptions(struct scale *scale);
 void curve_frames(struct scale *scale);
+void curve_library(struct scale *scale);
 
 #endif

@@ -14,6 +14,7 @@ How the cost of a message, or of an operation, grows with the number of things. 
   senders        the same, of a hundred senders
   frames         frames in a send
   subscriptions  subscriptions, three quarters of them with wildcards
+  library        subscriptions of one client of libxylem, each with a message
   publishers     publishers to one subscriber
   fan-out        subscribers that get each message
   size           bytes of a message
@@ -36,7 +37,7 @@ for word in "$@"; do
 	*) curves="$curves $word" ;;
 	esac
 done
-curves=${curves:-lanes shared flows senders frames subscriptions publishers fan-out size loops}
+curves=${curves:-lanes shared flows senders frames subscriptions library publishers fan-out size loops}
 seconds=${SECONDS_EACH:-${quick:+0.3}}
 seconds=${seconds:-2}
 
@@ -48,7 +49,8 @@ ulimit -n 20000 2>/dev/null || true
 
 here=$root/scripts/bench
 compile scale "$here/scale_lanes.c" "$here/scale_flows.c" "$here/scale_subjects.c" \
-	"$here/wire.c" "$here/gauge.c" -lbpf
+	"$here/scale_library.c" "$here/wire.c" "$here/gauge.c" "$build/libxylem.a" \
+	-lbpf -ljansson -lisal
 
 # points SMALL LARGE: which of the two lists
 points() { [ -n "$quick" ] && echo "$1" || echo "$2"; }
@@ -121,6 +123,7 @@ for curve in $curves; do
 		of_one subscriptions \
 			"$(points '10 1000 10000' '10 100 1000 10000 100000 300000 1000000')"
 		;;
+	library) of_one library "$(points '1 10 100' '1 10 100 1000 10000')" ;;
 	publishers) works publishers --publishers "$(points '1 4' '1 2 4 8 16 32 64')" ;;
 	fan-out)
 		works fan-out --subscribers "$(points '1 8' '1 2 4 8 16 32 64 128 256 512')"

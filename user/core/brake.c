@@ -250,31 +250,51 @@ static uint32_t route_receivers(const struct xy_route *route)
 	return count;
 }
 
-/* The receivers that this publisher feeds and that have no room. Read section. Takes its part of
- * the turn, or SYNCs of one who has declared many subjects would keep everybody else waiting. */
+/* Returns what it looked at. */
+static uint32_t sync_wait_target(struct xy_connection *connection, struct xy_target *target,
+				 uint32_t *numbers)
+{
+	if (target->kind == XY_FLOW_TOPIC) {
+		const struct xy_route *route = xy_topic_route(target->topic);
+
+		sync_wait_topic(connection, route, numbers);
+		return 1 + route_receivers(route);
+	}
+	if (!target->refusing && !is_ready(target->peer))
+		wait_add(connection, target->peer, 0, true);
+	return 1;
+}
+
+/* Whether the kernel has moved anything of it since SYNCED. */
+static bool has_redirected(const struct xy_connection *connection)
+{
+	const struct xy_session *session = connection->peer->session;
+
+	return connection->lane && xy_session_frames(session) != connection->frames_at_synced;
+}
+
+/*
+ * The receivers that this publisher feeds and that have no room: by here, which is known, or by
+ * flows, of which only their number is. Subjects that it has declared and does not use cost
+ * nothing, however many they are. Takes its part of the turn, or SYNCs that find the same again and
+ * again would keep everybody else waiting. Read section.
+ */
 static void sync_waits(struct xy_connection *connection)
 {
-	size_t position = 0;
+	struct xy_target *target, *after;
 	uint32_t numbers = 0; /* of groups, to tell their waits apart */
 	uint32_t looks = 0;
-	uint64_t id;
-	void *value;
 
-	while (xy_idmap_next(&connection->targets, &position, &id, &value)) {
-		struct xy_target *target = value;
-
-		looks++;
-		if (!target->asked && target->epoch != connection->epoch + 1)
-			continue;
-		if (target->kind == XY_FLOW_TOPIC) {
-			const struct xy_route *route = xy_topic_route(target->topic);
-
-			looks += route_receivers(route);
-			sync_wait_topic(connection, route, &numbers);
-		} else if (!target->refusing && !is_ready(target->peer)) {
-			wait_add(connection, target->peer, 0, true);
+	xy_list_each (target, &connection->fed, fed)
+		looks += sync_wait_target(connection, target, &numbers);
+	if (has_redirected(connection))
+		xy_list_each_safe (target, after, &connection->flows, fed) {
+			if (target->asked)
+				looks += sync_wait_target(connection, target, &numbers);
+			else /* its flow is gone */
+				xy_list_remove(&target->fed);
 		}
-	}
+	xy_count(connection->worker->core, XY_COUNT_SYNC_LOOKS, looks);
 	connection->worker->deliveries.shares += looks / LOOKS_A_SHARE;
 }
 
@@ -307,6 +327,7 @@ void xy_brake_answer(struct xy_connection *connection)
 		return;
 	connection->sync_pending = false;
 	connection->flow_new = false;
+	xy_targets_fed(connection);
 	connection->synced_ms = xy_loop_now_ms(connection->worker->loop);
 	if (session) {
 		xy_session_epoch_start(session, connection->sync_correlation);

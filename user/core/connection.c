@@ -233,6 +233,8 @@ void xy_connection_open(struct xy_worker *worker, struct xy_request *farewell, i
 	xy_list_init(&connection->dirty);
 	xy_list_init(&connection->braked);
 	xy_list_init(&connection->ready);
+	xy_list_init(&connection->fed);
+	xy_list_init(&connection->flows);
 	peer->connection = connection;
 	xy_list_add_tail(&worker->connections, &connection->of_worker);
 	if (xy_loop_watch(worker->loop, &connection->watch, EPOLLIN)) {

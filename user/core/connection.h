@@ -54,7 +54,10 @@ struct xy_target {
 	struct xy_topic *topic; /* TOPIC */
 	struct xy_peer *peer;   /* DIRECT; one reference */
 	uint64_t asked;         /* route version for which a flow was asked for; DIRECT: 1 */
-	uint32_t epoch;         /* SYNC epoch (+ 1) in which it was used last */
+	struct xy_list fed;     /* in its connection's list `fed` or `flows` */
+	bool is_fed;            /* in `fed` … */
+	uint32_t epoch;         /* … and since this SYNC epoch (+ 1) */
+	bool flow;              /* a flow was asked for, and may stand */
 	uint64_t generation;    /* of the rules that `forbidden` was decided by */
 	bool forbidden;
 	bool refusing; /* DIRECT that waited stall_ms in vain: refused until there is room */
@@ -117,6 +120,9 @@ struct xy_connection {
 	struct xy_idmap targets; /* struct xy_target by id */
 	struct xy_target *last_target;
 	uint32_t directs;
+	/* What a SYNC has to look at: targets that were sent to by here since the last SYNCED, in
+	 * the order of their epochs, and others that the kernel may have sent to. */
+	struct xy_list fed, flows;
 
 	/* SYNC. */
 	uint32_t epoch;    /* correlation of the last SYNC read */
@@ -251,6 +257,9 @@ struct xy_target *xy_target_find(struct xy_connection *connection, uint64_t id,
 int xy_target_topic(struct xy_connection *connection, uint64_t id, struct xy_topic *topic);
 /* NULL with errno: ENOENT, ENOMEM. */
 struct xy_target *xy_target_direct(struct xy_connection *connection, uint64_t endpoint);
+/* DATA for it has come here; SYNCED is sent for all that came before the last SYNC. */
+void xy_target_feed(struct xy_connection *connection, struct xy_target *target);
+void xy_targets_fed(struct xy_connection *connection);
 void xy_targets_free(struct xy_connection *connection);
 
 #endif

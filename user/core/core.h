@@ -48,6 +48,7 @@
 	X(FLOWS_EVICTED, "flows_evicted")                                                         \
 	X(SYNC_WANTED, "sync_wanted")                                                             \
 	X(BRAKED, "braked")                   /* publishers that had to wait */                   \
+	X(SYNC_LOOKS, "sync_looks")           /* targets and receivers that SYNCs looked at */    \
 	X(UNCOUNTED, "uncounted_frames")      /* K21: of epochs with more than the verdict saw */ \
 	X(REDIRECT_FAILED, "redirect_failed") /* sends to a lane that will be retried */          \
 	X(CREDIT_RIGHTED, "credit_righted")   /* lanes that got less than was counted */          \

@@ -140,8 +140,9 @@ static void flow_ask(struct xy_connection *connection, struct xy_target *target,
 	if (!connection->lane || target->asked == version)
 		return;
 	target->asked = version;
-	if (route ? xy_route_flow(route, connection->peer, &flow)
-		  : target->peer->session != NULL && target->peer != connection->peer)
+	target->flow = route ? xy_route_flow(route, connection->peer, &flow)
+			     : target->peer->session != NULL && target->peer != connection->peer;
+	if (target->flow)
 		xy_request_flow(connection, target);
 }
 
@@ -234,7 +235,7 @@ static void data_topic(struct xy_connection *connection, struct run *run,
 		return;
 	}
 	route = xy_topic_route(target->topic);
-	target->epoch = connection->epoch + 1;
+	xy_target_feed(connection, target);
 	if (!route_reaches(route, connection->peer, false)) {
 		no_responders(connection, frame);
 		return;
@@ -274,7 +275,7 @@ static void data_direct(struct xy_connection *connection, const struct xy_frame 
 		too_late(connection, frame);
 		return;
 	}
-	target->epoch = connection->epoch + 1;
+	xy_target_feed(connection, target);
 	if (target->refusing && xy_peer_direct_full(target->peer)) {
 		xy_error_send(connection, XY_E_OVERLOADED, frame, "the endpoint does not read");
 		return;

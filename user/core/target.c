@@ -30,6 +30,7 @@ static struct xy_target *target_add(struct xy_connection *connection, uint64_t i
 		return NULL;
 	target->id = id;
 	target->kind = kind;
+	xy_list_init(&target->fed);
 	if (xy_idmap_put(&connection->targets, id, target)) {
 		free(target);
 		return NULL;
@@ -39,10 +40,35 @@ static struct xy_target *target_add(struct xy_connection *connection, uint64_t i
 
 static void target_free(struct xy_target *target)
 {
+	xy_list_remove(&target->fed);
 	if (target->peer)
 		xy_peer_put(target->peer);
 	free(target->chosen);
 	free(target);
+}
+
+void xy_target_feed(struct xy_connection *connection, struct xy_target *target)
+{
+	if (target->is_fed && target->epoch == connection->epoch + 1)
+		return;
+	target->is_fed = true;
+	target->epoch = connection->epoch + 1;
+	xy_list_remove(&target->fed);
+	xy_list_add_tail(&connection->fed, &target->fed);
+}
+
+void xy_targets_fed(struct xy_connection *connection)
+{
+	struct xy_target *target, *after;
+
+	xy_list_each_safe (target, after, &connection->fed, fed) {
+		if (target->epoch == connection->epoch + 1)
+			return;
+		target->is_fed = false;
+		xy_list_remove(&target->fed);
+		if (target->flow)
+			xy_list_add_tail(&connection->flows, &target->fed);
+	}
 }
 
 int xy_target_topic(struct xy_connection *connection, uint64_t id, struct xy_topic *topic)

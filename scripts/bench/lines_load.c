@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Lines to two newline servers in turn, and what each took for them.
+ * Lines to three servers in turn, and what each took for them.
  *
- *   lines_load PID=PORT PID=PORT [MIB [ROUNDS]]     of the first and the second server
+ *   lines_load PID=PORT PID=PORT PID=PORT [MIB [ROUNDS]]
+ *
+ * The first and the second are newline servers, on pipes and on plain buffers; the third sends back
+ * what it gets.
  *
  * One thread sends lines of one length, another reads the answers. For each length a line of JSON:
  * MiB/s and CPU time per GiB (ms) of each server, medians, and the second's time by the first's.
@@ -18,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SERVERS    2
+#define SERVERS    3
 #define ROUNDS_MAX 99
 #define MIB        ((size_t)1 << 20)
 
@@ -76,8 +79,8 @@ static void *send_lines(void *argument)
 	return NULL;
 }
 
-static void run(const struct server *server, size_t line, size_t mib, double *ret_wall,
-		double *ret_cpu)
+static void run(const struct server *server, bool answers, size_t line, size_t mib,
+		double *ret_wall, double *ret_cpu)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET,
 				      .sin_port = htons((uint16_t)server->port),
@@ -95,7 +98,9 @@ static void run(const struct server *server, size_t line, size_t mib, double *re
 		lines[i * each - 1] = '\n';
 	job.lines = lines;
 	job.total = job.size * mib;
-	wanted = job.total + count * mib * (size_t)(snprintf(NULL, 0, "%zu", line) + 1);
+	wanted = job.total;
+	if (answers)
+		wanted += count * mib * (size_t)(snprintf(NULL, 0, "%zu", line) + 1);
 	job.fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (connect(job.fd, (struct sockaddr *)&address, sizeof(address))) {
 		perror("lines_load: connect");
@@ -136,13 +141,15 @@ int main(int argc, char **argv)
 	static const size_t sizes[] = {16, 64, 256, 1024, 4096, 16384, 65536};
 	static double wall[SERVERS][ROUNDS_MAX], cpu[SERVERS][ROUNDS_MAX];
 	struct server server[SERVERS];
-	size_t mib = argc > 3 ? strtoul(argv[3], NULL, 10) : 32;
-	int rounds = argc > 4 ? atoi(argv[4]) : 7;
+	size_t mib = argc > 4 ? strtoul(argv[4], NULL, 10) : 32;
+	int rounds = argc > 5 ? atoi(argv[5]) : 7;
 
-	if (argc < 3 || mib == 0 || mib > 4096 || rounds < 1 || rounds > ROUNDS_MAX ||
-	    sscanf(argv[1], "%d=%u", &server[0].pid, &server[0].port) != 2 ||
-	    sscanf(argv[2], "%d=%u", &server[1].pid, &server[1].port) != 2) {
-		fprintf(stderr, "usage: lines_load PID=PORT PID=PORT [MIB [ROUNDS]]\n");
+	bool good = argc > SERVERS && mib > 0 && mib <= 4096 && rounds > 0 && rounds <= ROUNDS_MAX;
+
+	for (int k = 0; good && k < SERVERS; k++)
+		good = sscanf(argv[k + 1], "%d=%u", &server[k].pid, &server[k].port) == 2;
+	if (!good) {
+		fprintf(stderr, "usage: lines_load PID=PORT PID=PORT PID=PORT [MIB [ROUNDS]]\n");
 		return 2;
 	}
 	for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
@@ -150,7 +157,7 @@ int main(int argc, char **argv)
 
 		for (int r = 0; r < rounds; r++)
 			for (int k = 0; k < SERVERS; k++)
-				run(&server[k], sizes[s], mib, &wall[k][r], &cpu[k][r]);
+				run(&server[k], k < 2, sizes[s], mib, &wall[k][r], &cpu[k][r]);
 		for (int k = 0; k < SERVERS; k++) {
 			of_cpu[k] = median(cpu[k], rounds);
 			of_wall[k] = median(wall[k], rounds);
@@ -158,9 +165,11 @@ int main(int argc, char **argv)
 		printf("{\"bench\":\"lines\",\"line\":%zu,"
 		       "\"pipes\":{\"mib_s\":%.1f,\"cpu_ms_gib\":%.1f},"
 		       "\"plain\":{\"mib_s\":%.1f,\"cpu_ms_gib\":%.1f},"
+		       "\"copy\":{\"mib_s\":%.1f,\"cpu_ms_gib\":%.1f},"
 		       "\"ratio_cpu\":%.3f,\"ratio_wall\":%.3f}\n",
 		       sizes[s], 1024 / of_wall[0], of_cpu[0] * 1000, 1024 / of_wall[1],
-		       of_cpu[1] * 1000, of_cpu[1] / of_cpu[0], of_wall[1] / of_wall[0]);
+		       of_cpu[1] * 1000, 1024 / of_wall[2], of_cpu[2] * 1000, of_cpu[1] / of_cpu[0],
+		       of_wall[1] / of_wall[0]);
 		fflush(stdout);
 	}
 	return 0;

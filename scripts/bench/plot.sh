@@ -123,6 +123,7 @@ plot scale-size "One publisher, one subscriber" "bytes of a message" MiB/s "$byt
 
 series "pipes" "$lines" '[.line, .pipes.cpu_ms_gib]'
 series "plain buffers" "$lines" '[.line, .plain.cpu_ms_gib]'
+series "copying alone" "$lines" '[.line, .copy.cpu_ms_gib]'
 plot lines "A newline server: its CPU time" "bytes of a line" "ms/GiB" "$bytes" "set logscale y; set yrange [*:*]"
 series "CPU time" "$lines" '[.line, .ratio_cpu]'
 series "time" "$lines" '[.line, .ratio_wall]'

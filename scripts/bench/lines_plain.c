@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The newline server of docs/examples, written the way it is usually done: a buffer for input that
- * doubles when a line does not fit and is moved down after each read, and one for output. For one
- * client at a time. Prints where it listens. With an argument it sends back what it reads, without
- * a look at it: what the system calls alone cost, which no server can do without.
+ * The newline server of docs/examples without pipes, for one client at a time. Prints where it
+ * listens.
+ *
+ *   lines_plain          a buffer for input that doubles when a line does not fit and is moved down
+ *                        after each read, and one for output: careful, and by hand
+ *   lines_plain stdio    getline() and fprintf(): what one writes first
+ *   lines_plain copy     sends back what it reads, without a look at it: what system calls alone
+ *                        cost, which no server can do without
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,7 +47,7 @@ static int write_all(int fd, const char *data, size_t length)
 	return 0;
 }
 
-static void serve(int fd)
+static void serve_buffers(int fd)
 {
 	static struct buffer in, out;
 
@@ -55,7 +60,7 @@ static void serve(int fd)
 		need(&in, 1);
 		got = recv(fd, in.data + in.filled, in.size - in.filled, 0);
 		if (got <= 0)
-			return;
+			break;
 		in.filled += (size_t)got;
 		out.filled = 0;
 		while ((newline = memchr(in.data + at, '\n', in.filled - at))) {
@@ -70,22 +75,47 @@ static void serve(int fd)
 		in.filled -= at;
 		memmove(in.data, in.data + at, in.filled);
 		if (write_all(fd, out.data, out.filled))
-			return;
+			break;
 	}
+	close(fd);
 }
 
-static void copy(int fd)
+static void serve_stdio(int fd)
+{
+	FILE *in = fdopen(fd, "r"), *out = fdopen(dup(fd), "w");
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t length;
+
+	if (!in || !out)
+		abort();
+	while ((length = getline(&line, &size, in)) > 0) {
+		fprintf(out, "%zd ", length - 1);
+		fwrite(line, 1, (size_t)length, out);
+		if (fflush(out)) /* whoever asked waits for it */
+			break;
+	}
+	free(line);
+	fclose(out);
+	fclose(in);
+}
+
+static void serve_copy(int fd)
 {
 	static char data[128 << 10];
 	ssize_t got;
 
 	while ((got = recv(fd, data, sizeof(data), 0)) > 0)
 		if (write_all(fd, data, (size_t)got))
-			return;
+			break;
+	close(fd);
 }
 
-int main(int argc, char **argv __attribute__((unused)))
+int main(int argc, char **argv)
 {
+	void (*serve)(int fd) = argc < 2                    ? serve_buffers
+				: !strcmp(argv[1], "stdio") ? serve_stdio
+							    : serve_copy;
 	struct sockaddr_in address = {.sin_family = AF_INET,
 				      .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
 	socklen_t length = sizeof(address);
@@ -96,14 +126,13 @@ int main(int argc, char **argv __attribute__((unused)))
 		perror("lines_plain");
 		return 1;
 	}
+	signal(SIGPIPE, SIG_IGN);
 	printf("listening at 127.0.0.1 port %u\n", ntohs(address.sin_port));
 	fflush(stdout);
 	for (;;) {
 		int fd = accept(listener, NULL, NULL);
 
-		if (fd >= 0) {
-			(argc > 1 ? copy : serve)(fd);
-			close(fd);
-		}
+		if (fd >= 0)
+			serve(fd);
 	}
 }

@@ -123,11 +123,12 @@ plot scale-size "One publisher, one subscriber" "bytes of a message" MiB/s "$byt
 
 series "pipes" "$lines" '[.line, .pipes.cpu_ms_gib]'
 series "plain buffers" "$lines" '[.line, .plain.cpu_ms_gib]'
+series "stdio" "$lines" '[.line, .stdio.cpu_ms_gib]'
 series "copying alone" "$lines" '[.line, .copy.cpu_ms_gib]'
 plot lines "A newline server: its CPU time" "bytes of a line" "ms/GiB" "$bytes" "set logscale y; set yrange [*:*]"
-series "CPU time" "$lines" '[.line, .ratio_cpu]'
-series "time" "$lines" '[.line, .ratio_wall]'
-plot lines-ratio "A newline server: plain buffers / pipes" "bytes of a line" ratio "$bytes"
+series "plain buffers" "$lines" '[.line, .plain.cpu_ms_gib / .pipes.cpu_ms_gib]'
+series "stdio" "$lines" '[.line, .stdio.cpu_ms_gib / .pipes.cpu_ms_gib]'
+plot lines-ratio "A newline server: CPU time, divided by that on pipes" "bytes of a line" ratio "$bytes"
 
 # ---- results.jsonl: xylem and its peers --------------------------------------------------------
 

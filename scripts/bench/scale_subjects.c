@@ -6,7 +6,7 @@
 #include "scale.h"
 
 #define CLIENTS 8
-#define ASKED   1000
+#define ASKED   200
 
 /* A quarter each: exact, a wildcard at the end, one in the middle, and everything below. A subject
  * s.A.B is matched by three of them, however many there are. */

@@ -258,6 +258,37 @@ static void step_compare(const struct xy_tree *tree)
 				 topics[i].found);
 }
 
+/* However many there are, and after all have gone but one. */
+static void test_a_pattern_looks_at_no_patterns(void **state)
+{
+	enum { PATTERNS = 50 };
+	struct xy_tree *tree = tree_new();
+	struct entry patterns[PATTERNS] = {0}, topics[2] = {{.text = "p7.x.y"}, {.text = "q.x"}};
+	unsigned count = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < PATTERNS; i++) {
+		snprintf(patterns[i].text, sizeof(patterns[i].text), "p%u.x.%s", i,
+			 i % 2 ? "*" : ">");
+		assert_int_equal(xy_tree_add_pattern(tree, patterns[i].text, &patterns[i].item), 0);
+	}
+	assert_int_equal(xy_tree_topics_of(tree, "*.x", entry_found, &count), 1);
+	assert_int_equal(xy_tree_topics_of(tree, ">", entry_found, &count), 1);
+	assert_int_equal(count, 0);
+	for (unsigned t = 0; t < 2; t++)
+		assert_int_equal(xy_tree_add_topic(tree, topics[t].text, &topics[t].item), 0);
+	assert_int_equal(xy_tree_topics_of(tree, "*.x", entry_found, &count), 1 + 2 + 2);
+	assert_int_equal(xy_tree_topics_of(tree, ">", entry_found, &count), 1 + 2 + 2 + 1);
+	assert_int_equal(count, 1 + 2);
+	xy_tree_remove(tree, &topics[0].item);
+	assert_int_equal(xy_tree_topics_of(tree, ">", entry_found, &count), 1 + 1 + 1);
+	xy_tree_remove(tree, &topics[1].item);
+	assert_int_equal(xy_tree_topics_of(tree, ">", entry_found, &count), 1);
+	for (unsigned i = 0; i < PATTERNS; i++)
+		xy_tree_remove(tree, &patterns[i].item);
+	xy_tree_free(tree);
+}
+
 static void test_wildcards_tell_how_many_nodes_they_looked_at(void **state)
 {
 	enum { TOPICS = 50 };
@@ -271,12 +302,10 @@ static void test_wildcards_tell_how_many_nodes_they_looked_at(void **state)
 		assert_int_equal(xy_tree_add_topic(tree, topics[i].text, &topics[i].item), 0);
 	}
 	assert_int_equal(xy_tree_add_pattern(tree, pattern.text, &pattern.item), 0);
-	/* The root; then all children of it, "*" among them; of each its only one, "*.*" included.
-	 */
-	assert_int_equal(xy_tree_topics_of(tree, "*.b", entry_found, &count),
-			 1 + TOPICS + 1 + TOPICS);
+	/* The root; then all children of it but "*", where no topics are; of each its only one. */
+	assert_int_equal(xy_tree_topics_of(tree, "*.b", entry_found, &count), 1 + TOPICS + TOPICS);
 	assert_int_equal(count, TOPICS);
-	assert_int_equal(xy_tree_topics_of(tree, "*.c", entry_found, &count), 1 + TOPICS + 1);
+	assert_int_equal(xy_tree_topics_of(tree, "*.c", entry_found, &count), 1 + TOPICS);
 	assert_int_equal(xy_tree_topics_of(tree, "a7.b", entry_found, &count), 3);
 	/* Down the subject, and down the wildcards beside it. */
 	assert_int_equal(xy_tree_patterns_of(tree, "a7.b", entry_found, &count), 1 + 2 + 2);
@@ -322,6 +351,7 @@ int main(void)
 		cmocka_unit_test(test_removal_of_an_item_in_no_tree_does_nothing),
 		cmocka_unit_test(test_removal_keeps_ancestors_that_are_needed),
 		cmocka_unit_test(test_deepest_subject_and_pattern),
+		cmocka_unit_test(test_a_pattern_looks_at_no_patterns),
 		cmocka_unit_test(test_wildcards_tell_how_many_nodes_they_looked_at),
 		cmocka_unit_test(test_random_contents_agree_with_matching_every_pair),
 	};

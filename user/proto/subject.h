@@ -36,6 +36,7 @@ struct xy_tree_node;
 struct xy_tree_item {
 	struct xy_tree_item *next, **link; /* private; link is NULL when not in the tree */
 	struct xy_tree_node *node;         /* private */
+	bool topic;                        /* private */
 };
 
 struct xy_tree *xy_tree_new(void);       /* NULL with errno */
@@ -50,8 +51,9 @@ void xy_tree_remove(struct xy_tree *tree, struct xy_tree_item *item);
 /* The topic item at exactly this subject, or NULL. */
 struct xy_tree_item *xy_tree_find_topic(const struct xy_tree *tree, const char *subject);
 /* Calls found for every pattern item that matches the subject / every topic item that the pattern
- * matches. found must not change the tree. Returns how many nodes were looked at, which wildcards
- * make many even where nothing is found. */
+ * matches. found must not change the tree. Returns how many nodes were looked at: wildcards make
+ * many even where nothing is found, of those on the way to patterns and of those on the way to
+ * topics. */
 size_t xy_tree_patterns_of(const struct xy_tree *tree, const char *subject,
 			   void (*found)(struct xy_tree_item *item, void *context), void *context);
 size_t xy_tree_topics_of(const struct xy_tree *tree, const char *pattern,

@@ -25,6 +25,10 @@ struct xy_tree_node {
 	struct xy_tree_node *parent;
 	void *children;
 	size_t children_count;
+	/* Those of them that lead to topics: a pattern's wildcard looks at these alone, however
+	 * many patterns there are. */
+	void *leading;
+	size_t topics_under;           /* of this node and all below it */
 	struct xy_tree_item *topics;   /* of subjects that end here */
 	struct xy_tree_item *patterns; /* of patterns that end here */
 	char name[];
@@ -153,6 +157,27 @@ static struct xy_tree_node *tree_place(struct xy_tree *tree, const char *text)
 	return node;
 }
 
+/* One topic less at this node, and below each of its ancestors up to `end`, which is not told. */
+static void topic_uncount(struct xy_tree_node *node, const struct xy_tree_node *end)
+{
+	for (; node != end && node->parent != NULL; node = node->parent)
+		if (--node->topics_under == 0)
+			tdelete(node, &node->parent->leading, token_compare);
+}
+
+static int topic_count(struct xy_tree_node *node)
+{
+	for (struct xy_tree_node *at = node; at->parent != NULL; at = at->parent) {
+		if (at->topics_under == 0 &&
+		    tsearch(at, &at->parent->leading, token_compare) == NULL) {
+			topic_uncount(node, at);
+			return -ENOMEM;
+		}
+		at->topics_under++;
+	}
+	return 0;
+}
+
 static void list_insert(struct xy_tree_item **head, struct xy_tree_item *item)
 {
 	item->next = *head;
@@ -168,7 +193,12 @@ int xy_tree_add_topic(struct xy_tree *tree, const char *subject, struct xy_tree_
 
 	if (node == NULL)
 		return -ENOMEM;
+	if (topic_count(node) != 0) {
+		node_prune(node);
+		return -ENOMEM;
+	}
 	item->node = node;
+	item->topic = true;
 	list_insert(&node->topics, item);
 	return 0;
 }
@@ -180,6 +210,7 @@ int xy_tree_add_pattern(struct xy_tree *tree, const char *pattern, struct xy_tre
 	if (node == NULL)
 		return -ENOMEM;
 	item->node = node;
+	item->topic = false;
 	list_insert(&node->patterns, item);
 	return 0;
 }
@@ -194,6 +225,8 @@ void xy_tree_remove(struct xy_tree *tree, struct xy_tree_item *item)
 	*item->link = item->next;
 	if (item->next != NULL)
 		item->next->link = item->link;
+	if (item->topic)
+		topic_uncount(node, NULL);
 	*item = (struct xy_tree_item){0};
 	node_prune(node);
 }
@@ -289,7 +322,7 @@ static void topics_below(const struct xy_tree_node *node, const struct topics_wa
 			return;
 		}
 	}
-	twalk_r(node->children, topics_visit, &below);
+	twalk_r(node->leading, topics_visit, &below);
 }
 
 size_t xy_tree_topics_of(const struct xy_tree *tree, const char *pattern, found_fn found,

@@ -35,7 +35,8 @@
 
 #define LINE_MAX_DEFAULT 65536
 #define LINE_MAX_LIMIT   (1u << 30)
-#define POOL_KEEP        4    /* free segments that the pool keeps for later */
+#define READ_BYTES       (256u << 10) /* of one read; a pipe that holds as much pauses */
+#define POOL_KEEP        2            /* free segments that the pool keeps for later */
 #define TICK_MS          1000 /* the pool follows the traffic; the listener gets another chance */
 
 struct connection {
@@ -126,8 +127,11 @@ static void connection_free(struct connection *connection)
 static struct connection *connection_new(int fd)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
-	struct xy_pipe_options options = {
-		.size = sizeof(options), .pool = pool, .context = connection};
+	struct xy_pipe_options options = {.size = sizeof(options),
+					  .pool = pool,
+					  .context = connection,
+					  .pause = READ_BYTES,
+					  .resume = READ_BYTES / 2};
 
 	if (!connection) {
 		close(fd);
@@ -386,6 +390,8 @@ int main(int argc, char **argv)
 						{"help", no_argument, NULL, '?' + 256},
 						{0}};
 	struct sigaction ending = {.sa_handler = handle_signal};
+	const struct xy_pool_options pool_options = {.size = sizeof(pool_options),
+						     .segment_size = READ_BYTES};
 	sigset_t blocked, waiting;
 	const char *host = "127.0.0.1", *port = "7300";
 	unsigned long number;
@@ -435,7 +441,7 @@ int main(int argc, char **argv)
 	listener = listen_at(host, port);
 	if (listener < 0)
 		return 1;
-	pool = xy_pool_new(NULL);
+	pool = xy_pool_new(&pool_options);
 	r = pool ? serve(listener, &waiting) : -errno;
 	if (r)
 		complain("%s", strerror(-r));

@@ -75,6 +75,7 @@ count='set format x "%.0s%c"'
 
 of lanes message_ns "a message, random pairs"
 of lanes verdict_ns "of it the verdict"
+of lanes tcp_ns "loopback TCP, as many pairs"
 plot scale-lanes "A message on a lane, by the number of lanes" lanes ns "$count"
 
 of lanes open_us "opening a lane"

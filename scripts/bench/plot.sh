@@ -44,7 +44,8 @@ plot() {
 			echo 'set grid linecolor rgb "#808080" linewidth 0.4 dashtype 3'
 			echo 'set border 3; set tics nomirror; set autoscale xfix; set logscale x; set yrange [0:*]'
 			i=0
-			for colour in 2f81f7 d1712c 3fa45b a371f7 d64d4d 7d8590 b8860b 1b9aaa e377c2; do
+			for colour in 2f81f7 d1712c 3fa45b a371f7 d64d4d 7d8590 b8860b 1b9aaa e377c2 6f8f2f \
+				8c6bb1 c98a8a 4e9a9a; do
 				i=$((i + 1))
 				echo "set linetype $i linecolor rgb '#$colour'"
 			done
@@ -135,7 +136,8 @@ plot lines-ratio "A newline server: CPU time, divided by that on pipes" "bytes o
 
 transports() {
 	[ ! -s "$results" ] ||
-		jq -r 'select(.kind == "run") | .transport' "$results" | sort -u
+		jq -r 'select(.kind == "run") | .transport' "$results" | sort -u |
+			sed -n '/^xylem/p; /^xylem/!H; ${x; s/^\n//; p}'
 }
 for placement in one free; do
 	for transport in $(transports); do
@@ -155,6 +157,21 @@ for case in batch each fan8; do
 			.transport == $transport) | [.size, .messages_per_second / 1000]' \
 			--arg transport "$transport" --arg case $case
 	done
-	plot throughput-$case "Messages, $case" "bytes of a message" "thousands a second" "$bytes" \
+	case $case in
+	batch) title="One to one, as the library sends" ;;
+	each) title="One to one, a send for each message" ;;
+	fan8) title="One to eight, deliveries, as the library sends" ;;
+	esac
+	plot throughput-$case "$title" "bytes of a message" "thousands a second" "$bytes" \
 		"set logscale y; set yrange [*:*]"
 done
+
+servers() {
+	[ ! -s "$results" ] ||
+		jq -r 'select(.kind == "connections") | .server' "$results" | sort -u
+}
+for server in $(servers); do
+	series "$server" "$results" 'select(.kind == "connections" and .server == $server) |
+		[.connections, .bytes_each / 1024]' --arg server "$server"
+done
+plot connections "Memory of an idle subscriber" connections KiB "$count"

@@ -16,9 +16,12 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 # Tests run as others, too.
 chmod 755 "$root"
-mkdir -p "$root"/{bin,dev,proc,sys,tmp,run,lib64,xylem/{scripts,build}}
+mkdir -p "$root"/{bin,dev,etc,proc,sys,tmp,run,lib64,xylem/{scripts,build}}
 chmod 1777 "$root/tmp"
 mkdir -p "$root"/xylem/tests/{kernel,e2e}
+# Users that tests name.
+printf '%s\n' root:x:0:0::/tmp:/bin/sh nobody:x:65534:65534::/tmp:/bin/sh >"$root/etc/passwd"
+printf '%s\n' root:x:0: nogroup:x:65534: >"$root/etc/group"
 
 # carry PROGRAM DIRECTORY: with the libraries that it needs.
 carry() {

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=sh
-# What the benches share; to be sourced. Sets $root, $build and $work, a directory that goes at the
-# end. The processes in $pids end with the bench, or by stop().
+# What the benches share; to be sourced. Sets $root, $build, $library and $work, a directory that goes
+# at the end. The processes in $pids end with the bench, or by stop().
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${BUILD:-$root/build}
 work=$(mktemp -d)
 pids=
+# To be linked: the library, and what it needs.
+# shellcheck disable=SC2034 # by those who source this
+library="$build/libxylem.a $(sed -n 's/^Libs.private: //p' "$build/xylem.pc")"
 
 stop() {
 	for pid in $pids; do

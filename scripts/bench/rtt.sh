@@ -4,7 +4,8 @@
 # then on two. Needs root for the lanes. BUILD is the build directory.
 . "$(dirname "$0")/bench.sh"
 
-compile rtt "$build/libxylem.a" -ljansson -lisal -lurcu-memb -lurcu-common
+# shellcheck disable=SC2086 # words
+compile rtt $library
 for cpus in 0,0 0,1; do
 	ask=${cpus%,*}
 	answer=${cpus#*,}

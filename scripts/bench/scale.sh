@@ -50,9 +50,9 @@ next=$((20000 + $$ % 20000))
 ulimit -n 20000 2>/dev/null || true
 
 here=$root/scripts/bench
+# shellcheck disable=SC2086 # words
 compile scale "$here/scale_lanes.c" "$here/scale_flows.c" "$here/scale_subjects.c" \
-	"$here/scale_library.c" "$here/wire.c" "$here/gauge.c" "$build/libxylem.a" \
-	-lbpf -ljansson -lisal
+	"$here/scale_library.c" "$here/wire.c" "$here/gauge.c" $library -lbpf
 
 # points SMALL LARGE: which of the two lists
 points() { [ -n "$quick" ] && echo "$1" || echo "$2"; }

@@ -35,7 +35,8 @@ duration=${DURATION:-9}
 PATH=$PATH:/usr/sbin
 missed=0
 
-compile stalled "$build/libxylem.a" -lnats -lhiredis -ljansson -lisal -lurcu-memb -lurcu-common
+# shellcheck disable=SC2086 # words
+compile stalled $library -lnats -lhiredis
 next=$((20000 + $$ % 20000))
 printf '%-28s %8s %8s %13s %13s %8s %9s %12s\n' "$duration s, 20,000/s of 1 KiB" alone beside \
 	"longest stall" "worst latency" lost cut peak

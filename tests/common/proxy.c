@@ -131,6 +131,17 @@ unsigned proxy_logged(const struct proxy *proxy, const char *text)
 	return count;
 }
 
+void proxy_await_logged(const struct proxy *proxy, const char *text)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+
+	while (proxy_logged(proxy, text) == 0) {
+		if (test_now_ms() > deadline)
+			fail_msg("the proxy does not log '%s'", text);
+		pause_briefly();
+	}
+}
+
 static bool log_has_report(const struct proxy *proxy)
 {
 	static const char *const marks[] = {"ERROR: AddressSanitizer", "ERROR: LeakSanitizer",

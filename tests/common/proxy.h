@@ -63,6 +63,7 @@ void proxy_check(const struct proxy *proxy);
 void proxy_print_log(const struct proxy *proxy);
 /* How often the text is in the proxy's log. */
 unsigned proxy_logged(const struct proxy *proxy, const char *text);
+void proxy_await_logged(const struct proxy *proxy, const char *text); /* once at least */
 
 /* Runs the tests twice, with the kernel path off and on, each time against one proxy that all of
  * them share: *state is the struct proxy. $XYLEM_KERNEL_PATH = "on" or "off" runs that half only.

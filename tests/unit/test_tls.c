@@ -535,6 +535,94 @@ static void test_memory_is_as_the_header_says(void **state)
 	free(chain);
 }
 
+/* ---- what no peer of ours would do ----------------------------------------------------------- */
+
+/* A client of OpenSSL's own instead of ours, on the same socket. */
+static SSL *foreign_client(void)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(context);
+
+	SSL_CTX_free(context);
+	assert_non_null(ssl);
+	assert_true(SSL_set_fd(ssl, ends.fd[CLIENT]));
+	SSL_set_connect_state(ssl);
+	for (unsigned n = 0; n < 10; n++) {
+		SSL_do_handshake(ssl);
+		xy_tls_handshake(ends.tls[SERVER]);
+	}
+	assert_true(SSL_is_init_finished(ssl));
+	return ssl;
+}
+
+static void test_keys_may_change(void **state)
+{
+	char buffer[16];
+	SSL *ssl;
+
+	(void)state;
+	ends_usual();
+	ssl = foreign_client();
+	for (unsigned n = 0; n < 20; n++) {
+		assert_true(SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED));
+		assert_int_equal(SSL_write(ssl, "new", 3), 3);
+		assert_int_equal(xy_tls_recv(ends.tls[SERVER], buffer, sizeof(buffer)), 3);
+		say(SERVER, "too");
+		assert_int_equal(SSL_read(ssl, buffer, sizeof(buffer)), 3);
+	}
+	SSL_free(ssl);
+}
+
+static void test_records_without_data_do_not_go_on_for_ever(void **state)
+{
+	char buffer[16];
+	ssize_t got;
+	SSL *ssl;
+
+	(void)state;
+	ends_usual();
+	ssl = foreign_client();
+	for (unsigned n = 0; n < 100; n++) {
+		assert_true(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED));
+		assert_int_equal(SSL_do_handshake(ssl), 1);
+		got = xy_tls_recv(ends.tls[SERVER], buffer, sizeof(buffer));
+		if (got != -EAGAIN)
+			break;
+	}
+	assert_int_equal(got, -EPROTO);
+	expect_why(SERVER, "no data");
+	SSL_free(ssl);
+}
+
+/* The beginning of a ClientHello that is announced to be 100,000 bytes long, in many records. */
+static void test_a_handshake_has_an_end(void **state)
+{
+	static uint8_t record[5 + 4096] = {0x16, 3, 1, 0x10, 0, 1, 1, 0x86, 0xa0, 3, 3};
+	size_t sent = 0;
+	int result;
+
+	(void)state;
+	ends_usual();
+	do {
+		assert_in_range(sent, 0, 2 * XY_TLS_HANDSHAKE);
+		assert_int_equal(send(ends.fd[CLIENT], record, sizeof(record), 0), sizeof(record));
+		sent += sizeof(record);
+		memset(record + 5, 0, sizeof(record) - 5);
+		result = xy_tls_handshake(ends.tls[SERVER]);
+	} while (result == -EAGAIN);
+	assert_int_equal(result, -EFBIG);
+	expect_why(SERVER, "too long");
+}
+
+static void test_what_is_no_tls_is_told_so(void **state)
+{
+	(void)state;
+	ends_usual();
+	assert_int_equal(send(ends.fd[CLIENT], "GET / HTTP/1.0\r\n\r\n", 18, 0), 18);
+	assert_int_equal(xy_tls_handshake(ends.tls[SERVER]), -EPROTO);
+	expect_why(SERVER, "not TLS");
+}
+
 /* ---- how it ends ----------------------------------------------------------------------------- */
 
 static void test_an_end_is_said(void **state)
@@ -670,6 +758,10 @@ int main(void)
 		one(test_bytes_arrive_as_they_were),
 		one(test_what_is_unsent_is_bounded),
 		one(test_memory_is_as_the_header_says),
+		one(test_keys_may_change),
+		one(test_records_without_data_do_not_go_on_for_ever),
+		one(test_a_handshake_has_an_end),
+		one(test_what_is_no_tls_is_told_so),
 		one(test_an_end_is_said),
 		one(test_a_cut_is_no_end),
 		one(test_who_has_gone_raises_no_signal),

@@ -23,6 +23,7 @@
 
 #include "common/raw.h"
 #include "common/sandbox.h"
+#include "common/secure.h"
 
 #define EXIT_NO_KERNEL_PATH 5 /* of `xylem serve --kernel-path on` */
 #define ARGUMENTS_MAX       32
@@ -36,7 +37,8 @@ struct proxy {
 	unsigned idle; /* descriptors when it has no connections: the fewest ever seen */
 	const char *const *arguments;
 	uint16_t port;
-	char instance[32], server[32], unix_address[80], unix_path[64];
+	uint16_t secure_port; /* with $XY_TEST_TLS */
+	char instance[32], secure[32], server[32], unix_address[80], unix_path[64];
 };
 
 uint64_t test_now_ms(void)
@@ -207,6 +209,7 @@ static bool is_ready(const struct proxy *proxy)
 
 static void exec_proxy(const struct proxy *proxy, const char *const *more)
 {
+	const char *const *secure = secure_arguments();
 	const char *argv[ARGUMENTS_MAX + 1] = {
 		proxy_binary(),  "serve",
 		"--listen",      proxy->server,
@@ -222,6 +225,12 @@ static void exec_proxy(const struct proxy *proxy, const char *const *more)
 	}
 	while (more != NULL && *more != NULL && count < ARGUMENTS_MAX)
 		argv[count++] = *more++;
+	if (secure != NULL && count < ARGUMENTS_MAX - 1) {
+		argv[count++] = "--listen";
+		argv[count++] = proxy->secure;
+	}
+	while (secure != NULL && *secure != NULL && count < ARGUMENTS_MAX)
+		argv[count++] = *secure++;
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	dup2(proxy->log, STDERR_FILENO);
 	dup2(proxy->log, STDOUT_FILENO);
@@ -279,10 +288,13 @@ struct proxy *proxy_start(enum kernel_path kernel_path, const char *const *argum
 	assert_true(proxy->log >= 0);
 	assert_int_equal(fcntl(proxy->log, F_SETFL, O_APPEND), 0);
 	snprintf(proxy->instance, sizeof(proxy->instance), "test-%08x", random);
+	proxy->secure_port = free_port();
+	snprintf(proxy->secure, sizeof(proxy->secure), "tls:127.0.0.1:%u", proxy->secure_port);
 	snprintf(proxy->server, sizeof(proxy->server), "127.0.0.1:%u", proxy->port);
 	snprintf(proxy->unix_path, sizeof(proxy->unix_path), "/tmp/xylem-%08x.sock", random);
 	snprintf(proxy->unix_address, sizeof(proxy->unix_address), "unix:%s", proxy->unix_path);
 	proxy->arguments = arguments;
+	secure_arguments(); /* made here, not in the child */
 	proxy_run(proxy);
 	if (proxy_alive(proxy))
 		return proxy;
@@ -391,6 +403,11 @@ const char *proxy_unix(const struct proxy *proxy)
 const char *proxy_instance(const struct proxy *proxy)
 {
 	return proxy->instance;
+}
+
+uint16_t proxy_secure_port(const struct proxy *proxy)
+{
+	return proxy->secure_port;
 }
 
 uint16_t proxy_port(const struct proxy *proxy)

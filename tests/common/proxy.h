@@ -52,6 +52,7 @@ const char *proxy_unix(const struct proxy *proxy);     /* "unix:PATH" */
 const char *proxy_instance(const struct proxy *proxy); /* its name */
 const char *proxy_binary(void);                        /* path of `xylem` */
 uint16_t proxy_port(const struct proxy *proxy);
+uint16_t proxy_secure_port(const struct proxy *proxy); /* of secure_wanted() */
 pid_t proxy_pid(const struct proxy *proxy);
 bool proxy_alive(const struct proxy *proxy);
 /* Open descriptors of the proxy. */

@@ -15,6 +15,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/secure.h"
+
 static struct raw *all;
 
 /* ---- connections ----------------------------------------------------------------------------- */
@@ -47,6 +49,8 @@ struct raw *raw_connect_port(uint16_t port)
 
 struct raw *raw_connect(const struct proxy *proxy)
 {
+	if (secure_wanted())
+		return secure_reach(&(struct secure_options){.port = proxy_secure_port(proxy)});
 	return raw_connect_port(proxy_port(proxy));
 }
 
@@ -163,7 +167,7 @@ static ssize_t ssl_result(struct raw *raw, int r)
 	return error == SSL_ERROR_ZERO_RETURN ? 0 : -1;
 }
 
-static ssize_t bytes_send(struct raw *raw, const void *data, size_t length)
+ssize_t raw_send_some(struct raw *raw, const void *data, size_t length)
 {
 	if (raw->ssl == NULL)
 		return send(raw->fd, data, length, MSG_NOSIGNAL);
@@ -239,7 +243,7 @@ bool raw_try_send(struct raw *raw, const void *data, size_t length)
 
 	while (length > 0) {
 		struct pollfd pollfd = {.fd = raw->fd, .events = POLLOUT};
-		ssize_t sent = bytes_send(raw, at, length);
+		ssize_t sent = raw_send_some(raw, at, length);
 
 		if (sent >= 0) {
 			at += sent;

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/proxy.h"
 #include "proto/frame.h"
@@ -80,6 +81,8 @@ struct xy_frame raw_header(const struct raw *raw, uint8_t type);
 size_t raw_put(void *buffer, struct xy_frame frame, const void *payload, size_t length);
 /* All of it, waiting for room as needed. */
 void raw_send(struct raw *raw, const void *data, size_t length);
+/* As much as there is room for; -1 with errno as send(2). What was not sent must be tried again. */
+ssize_t raw_send_some(struct raw *raw, const void *data, size_t length);
 /* As raw_send, but returns false when the proxy has closed the connection. */
 bool raw_try_send(struct raw *raw, const void *data, size_t length);
 /* Sets the length and sends. */

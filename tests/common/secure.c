@@ -4,9 +4,53 @@
 #include <openssl/err.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static char why[256];
+
+/* ---- tests that know nothing of it ----------------------------------------------------------- */
+
+static char directory[] = "/tmp/xylem-tls-XXXXXX", cert_path[64], key_path[64];
+static pid_t maker;
+
+static void files_remove(void)
+{
+	if (getpid() != maker)
+		return;
+	unlink(cert_path);
+	unlink(key_path);
+	rmdir(directory);
+}
+
+bool secure_wanted(void)
+{
+	return getenv("XY_TEST_TLS") != NULL;
+}
+
+const char *const *secure_arguments(void)
+{
+	static const char *const arguments[] = {"--tls-cert", cert_path, "--tls-key", key_path,
+						NULL};
+	struct cert *cert;
+
+	if (!secure_wanted() || maker != 0)
+		return secure_wanted() ? arguments : NULL;
+	maker = getpid();
+	assert_non_null(mkdtemp(directory));
+	snprintf(cert_path, sizeof(cert_path), "%s/cert", directory);
+	snprintf(key_path, sizeof(key_path), "%s/key", directory);
+	cert = cert_make(&(struct cert_options){.name = "proxy"});
+	cert_write(cert_path, 0644, cert->pem);
+	cert_write(key_path, 0600, cert->key_pem);
+	cert_free(cert);
+	atexit(files_remove);
+	return arguments;
+}
+
+/* ---- clients --------------------------------------------------------------------------------- */
 
 static SSL *ssl_new(const struct secure_options *options)
 {
@@ -41,7 +85,7 @@ static SSL *ssl_new(const struct secure_options *options)
 
 struct raw *secure_connect(const struct secure_options *options)
 {
-	struct raw *raw = raw_connect_port(SECURE_PORT);
+	struct raw *raw = raw_connect_port(options->port != 0 ? options->port : SECURE_PORT);
 
 	raw->ssl = ssl_new(options);
 	assert_true(SSL_set_fd(raw->ssl, raw->fd));

@@ -176,7 +176,7 @@ static void test_a_receiver_without_memory_does_not_cut_its_senders_stream(void 
 		ssize_t sent;
 
 		source_make(&source, BYTES);
-		sent = send(source.raw->fd, source.frame, source.size, MSG_NOSIGNAL);
+		sent = raw_send_some(source.raw, source.frame, source.size);
 		if (sent == BYTES)
 			whole++;
 		else if (sent < 0 && errno == ENOMEM)

@@ -78,7 +78,7 @@ static bool feed_step(struct feed *feed)
 		feed->data.sequence++;
 		feed->left = raw_put(feed->frame, feed->data, feed->frame + XY_HEADER_SIZE, PIECE);
 	}
-	n = send(raw->fd, feed->frame + sizeof(feed->frame) - feed->left, feed->left, MSG_NOSIGNAL);
+	n = raw_send_some(raw, feed->frame + sizeof(feed->frame) - feed->left, feed->left);
 	assert_true(n >= 0 || errno == EAGAIN);
 	feed->left -= n > 0 ? (size_t)n : 0;
 	return n > 0;

@@ -70,7 +70,7 @@ static uint64_t flood(struct raw *raw, const uint64_t topic[2], size_t size, uin
 		data.target = topic[whole % 2];
 		data.sequence = whole + 1;
 		raw_put(bytes, data, payload, size - XY_HEADER_SIZE);
-		sent = send(raw->fd, bytes + at, size - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+		sent = raw_send_some(raw, bytes + at, size - at);
 		if (sent < 0) {
 			assert_int_equal(errno, EAGAIN);
 			break;

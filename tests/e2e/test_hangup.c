@@ -50,7 +50,7 @@ static uint64_t fill(const struct proxy *proxy, struct raw *publisher, uint64_t 
 		data.target = topic;
 		data.sequence = whole + 1;
 		raw_put(bytes, data, payload, PAYLOAD);
-		sent = send(publisher->fd, bytes + at, FRAME - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+		sent = raw_send_some(publisher, bytes + at, FRAME - at);
 		if (sent < 0) {
 			assert_int_equal(errno, EAGAIN);
 			if (poll(&pollfd, 1, 100) == 0 && is_waiting(proxy, publisher))

@@ -74,7 +74,7 @@ static void party_flush(struct party *party)
 	ssize_t sent;
 
 	while (party->raw != NULL && party->held > 0) {
-		sent = send(party->raw->fd, party->out, party->held, MSG_NOSIGNAL | MSG_DONTWAIT);
+		sent = raw_send_some(party->raw, party->out, party->held);
 		if (sent < 0) {
 			if (errno != EAGAIN)
 				party_end(party);

@@ -149,7 +149,7 @@ static void test_direct_fills_no_more_than_its_share(void **state)
 				data.sequence++;
 				left = raw_put(frame, data, frame + XY_HEADER_SIZE, PIECE);
 			}
-			n = send(sender->fd, frame + sizeof(frame) - left, left, MSG_NOSIGNAL);
+			n = raw_send_some(sender, frame + sizeof(frame) - left, left);
 			left -= n > 0 ? (size_t)n : 0;
 		}
 		bytes = held(*state, receiver);

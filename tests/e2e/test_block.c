@@ -214,7 +214,7 @@ static void test_drops_are_no_progress(void **state)
 	feed_open(&blocked, raw_open_unix(*state), "block.and.drop");
 	feed_open(&dropped, raw_open_unix(*state), "drop.and.block");
 	while (connected) {
-		json_t *status = status_take(*state);
+		json_t *status = status_take_whole(*state);
 
 		connected = status_connection(status, receiver) != NULL;
 		json_decref(status);

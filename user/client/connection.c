@@ -217,11 +217,32 @@ static int wait_read(struct xy_client *client, uint64_t now)
 	return 1;
 }
 
-static int wait_socket(struct xy_client *client, uint64_t due, short events)
+/* 1 when something came soon, 0 when it is time to sleep, -EINTR. */
+static int wait_awake(struct xy_client *client, uint64_t now)
+{
+	struct pollfd p = {.fd = client->fd, .events = POLLIN};
+	uint64_t last = now, at;
+	bool alone = true;
+	int came;
+
+	if (!xy_spin_due(&client->spin))
+		return 0;
+	do {
+		came = poll(&p, 1, 0);
+		at = xy_clock_ns();
+		alone = alone && at - last < XY_SPIN_GAP_NS;
+		last = at;
+	} while (came == 0 && at - now < XY_SPIN_NS);
+	xy_spin_tried(&client->spin, came > 0 && alone);
+	if (came > 0)
+		xy_inbound_intake(client);
+	return came < 0 && errno == EINTR ? -EINTR : came > 0;
+}
+
+static int wait_asleep(struct xy_client *client, uint64_t now, uint64_t due, short events)
 {
 	struct pollfd p = {.fd = client->fd, .events = events};
 	struct timespec timeout;
-	uint64_t now = xy_clock_ns();
 	bool pending = events & POLLIN && xy_channel_pending(client);
 	uint64_t left = due > now && !pending ? due - now : 0;
 	int ready;
@@ -251,6 +272,21 @@ static int wait_socket(struct xy_client *client, uint64_t due, short events)
 	if (pending || p.revents & (POLLIN | POLLERR | POLLHUP))
 		xy_inbound_intake(client);
 	return 1;
+}
+
+static int wait_socket(struct xy_client *client, uint64_t due, short events)
+{
+	uint64_t now = xy_clock_ns(), heard = client->heard_ns;
+	int ready = 0;
+
+	if (client->state == XY_CLIENT_READY && events == POLLIN && due > now + XY_SPIN_NS &&
+	    !xy_channel_pending(client))
+		ready = wait_awake(client, now);
+	if (ready == 0)
+		ready = wait_asleep(client, now, due, events);
+	xy_spin_waited(&client->spin,
+		       client->heard_ns != heard ? client->heard_ns - now : UINT64_MAX);
+	return ready;
 }
 
 int xy_client_wait(struct xy_client *client, uint64_t deadline_ns)

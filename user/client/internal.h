@@ -40,6 +40,7 @@
 #include "base/clock.h"
 #include "base/idmap.h"
 #include "base/list.h"
+#include "base/spin.h"
 #include "client/secure.h"
 #include "io/net.h"
 #include "io/tls.h"
@@ -259,6 +260,8 @@ struct xy_client {
 		uint32_t epochs;   /* half windows still to be paced … */
 		uint32_t patience; /* … of so many */
 	} pace;
+
+	struct xy_spin spin; /* of waits for input */
 
 	/* Writability (K25): DATA only after poll said POLLOUT. */
 	bool blocked;       /* the kernel took less than given; poll before any send */

@@ -18,7 +18,7 @@
 
 #define XY_SPIN_NS      20000u /* awake for so long at most … */
 #define XY_SPIN_SOON_NS 30000u /* … when the last wait, with waking up, took less than this */
-#define XY_SPIN_GAP_NS  5000u  /* longer between two looks: somebody else has had the CPU */
+#define XY_SPIN_GAP_NS  2000u  /* longer between two looks: somebody else has had the CPU */
 #define XY_SPIN_VAIN    10u    /* 2^this waits without an attempt, at most */
 
 /* Zero-initialise. One thread. */

@@ -227,6 +227,9 @@ static int wait_awake(struct xy_client *client, uint64_t now)
 
 	if (!xy_spin_due(&client->spin))
 		return 0;
+	/* What is there already is no merit of waiting. */
+	if (xy_inbound_intake(client) != 0)
+		return 1;
 	do {
 		came = poll(&p, 1, 0);
 		at = xy_clock_ns();

@@ -282,9 +282,14 @@ static int wait_socket(struct xy_client *client, uint64_t due, short events)
 	uint64_t now = xy_clock_ns(), heard = client->heard_ns;
 	int ready = 0;
 
-	if (client->state == XY_CLIENT_READY && events == POLLIN && due > now + XY_SPIN_NS &&
-	    !xy_channel_pending(client))
-		ready = wait_awake(client, now);
+	if (client->state == XY_CLIENT_READY && events == POLLIN && due > now + XY_NS_PER_MS &&
+	    !xy_channel_pending(client)) {
+		ready = xy_client_nap(client, now);
+		if (ready > 0)
+			ready = xy_inbound_intake(client) != 0;
+		else if (ready == 0)
+			ready = wait_awake(client, now);
+	}
 	if (ready == 0)
 		ready = wait_asleep(client, now, due, events);
 	xy_spin_waited(&client->spin,

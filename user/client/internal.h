@@ -8,6 +8,7 @@
  *   secure.c      whom TLS trusts, expects and shows
  *   connection.c  from HELLO to SYNCED, control frames, heartbeats, waiting
  *   reconnect.c   what survives a connection: back-off, restoring, rewriting of queued frames
+ *   nap.c         fewer wake-ups of one that gets many small messages
  *   queue.c       bytes that wait for the socket, and the send call with its rules (K21)
  *   outbound.c    messages to frames: batches, bundles, fragments
  *   inbound.c     the socket to blocks of whole frames; what must be handled at once is
@@ -40,6 +41,7 @@
 #include "base/clock.h"
 #include "base/idmap.h"
 #include "base/list.h"
+#include "base/moderate.h"
 #include "base/spin.h"
 #include "client/secure.h"
 #include "io/net.h"
@@ -261,7 +263,8 @@ struct xy_client {
 		uint32_t patience; /* … of so many */
 	} pace;
 
-	struct xy_spin spin; /* of waits for input */
+	struct xy_spin spin;           /* of waits for input */
+	struct xy_moderator moderator; /* of wake-ups */
 
 	/* Writability (K25): DATA only after poll said POLLOUT. */
 	bool blocked;       /* the kernel took less than given; poll before any send */
@@ -420,6 +423,12 @@ static inline uint64_t xy_client_deadline(int timeout_ms)
 {
 	return timeout_ms < 0 ? UINT64_MAX : xy_clock_ns() + (uint64_t)timeout_ms * XY_NS_PER_MS;
 }
+
+/* ---- nap.c ----------------------------------------------------------------------------------- */
+
+/* Before a wait; `now` = xy_clock_ns(). 1 when it slept for a moment, because of late the client
+ * was woken very often; else 0, or -EINTR. */
+int xy_client_nap(struct xy_client *client, uint64_t now);
 
 /* ---- reconnect.c ----------------------------------------------------------------------------- */
 

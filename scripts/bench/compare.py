@@ -79,6 +79,7 @@ class Comparison:
         self.work = tempfile.mkdtemp(prefix="xylem-bench-")
         self.cpus = sorted(os.sched_getaffinity(0))
         self.repetitions, self.duration, self.warmup = (1, 250, 80) if self.quick else (5, 800, 200)
+        self.repetitions = options.repetitions or self.repetitions
         if options.duration:
             self.duration = self.warmup = options.duration
         self.begun, self.failed, self.skipped = time.monotonic(), False, {}
@@ -362,6 +363,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="less of everything: minutes")
     parser.add_argument("--build", default=os.path.join(TOP, "build"))
     parser.add_argument("--duration", type=int, help="ms of a run, and before it, instead")
+    parser.add_argument("--repetitions", type=int, help="of every run, instead")
     parser.add_argument("--only", type=lambda text: text.split(","), help="these transports")
     parser.add_argument("--parts", type=lambda text: text.split(","),
                         help="of " + ",".join(PARTS))

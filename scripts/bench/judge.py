@@ -124,21 +124,32 @@ def throughput(results):
                          beside)
 
 
+OFF = ("xylem-off", "xylem-off-unix")
+
+
+def off(results, others, *at, better=min):
+    """Where a broker may come by UNIX sockets, so may xylem; by TCP it stands beside."""
+    theirs = results.best(others, *at, better=better)
+    mine = results.best(OFF, *at, better=better)
+    value, beside = ratio(mine and mine[0], theirs)
+    if value is None:
+        return None, ""
+    return value, (f"{beside}; xylem by {'UNIX' if mine[1] == OFF[1] else 'TCP'}, by TCP "
+                   f"{ratio(results.median(OFF[0], *at), theirs)[0] or 0:.2f}")
+
+
 def without_kernel(results):
     for placement in PLACES:
         for size in SIZES:
-            at = ("request", placement, size, P50)
-            value, beside = ratio(results.median("xylem-off", *at), results.best(BROKERS, *at))
+            value, beside = off(results, BROKERS, "request", placement, size, P50)
             yield Target(f"kernel path off: round trip p50, {PLACES[placement]}, "
                          f"{size_text(size)} / best broker", value, 1, beside=beside)
     for title, case, sizes in (("1→1 batching", "batch", SIZES),
                                ("1→1 one message a send", "each", (64,)),
                                ("1→8 deliveries", "fan8", SIZES)):
         for size in sizes:
-            at = (case, "free", size, RATE)
             against = ("nats",) if case == "each" else BROKERS
-            value, beside = ratio(results.median("xylem-off", *at),
-                                  results.best(against, *at, better=max))
+            value, beside = off(results, against, case, "free", size, RATE, better=max)
             yield Target(f"kernel path off: {title}, {size_text(size)} / "
                          f"{'NATS' if case == 'each' else 'best broker'}", value, 1, True, beside)
 

@@ -74,6 +74,14 @@ def test_what_was_not_measured_is_neither_met_nor_missed():
         assert one.verdict == "not measured", vars(one)
 
 
+def test_without_the_kernel_path_the_better_socket_counts_as_it_does_for_brokers():
+    records = [run("redis-unix", "batch", rate=100), run("xylem-off", "batch", rate=70),
+               run("xylem-off-unix", "batch", rate=130)]
+    one = target("kernel path off: 1→1 batching, 64 B", *records)
+    assert (one.value, one.verdict) == (1.3, "met"), vars(one)
+    assert one.beside == "Redis, UNIX; xylem by UNIX, by TCP 0.70", vars(one)
+
+
 def test_time_of_the_proxy_is_compared_per_message():
     one = target("CPU time of the proxy per message, 1→1 batching", run("xylem", "batch", cpu=3.0),
                  run("nats", "batch", cpu=400.0))

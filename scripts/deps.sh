@@ -51,6 +51,7 @@ peers     mosquitto        program mosquitto
 peers     haproxy          program haproxy
 peers     nginx-light      program nginx
 peers     libnginx-mod-stream file /usr/lib/nginx/modules/ngx_stream_module.so
+peers     strace           program strace
 peers     libnats-dev      header  nats/nats.h
 peers     libhiredis-dev   header  hiredis/hiredis.h
 peers     libzmq3-dev      header  zmq.h

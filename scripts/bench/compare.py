@@ -246,6 +246,8 @@ class Comparison:
 
     def part_syscalls(self):
         strace = shutil.which("strace")
+        if self.quick:
+            return
         if not strace:
             self.skip("syscalls", "system calls: there is no strace")
             return

@@ -16,7 +16,8 @@ Left in BUILD/bench: results.jsonl, and the judgement of it (judge.py). One JSON
   kind machine   cpus, kernel, model, memory_kib, date, command, quick, repetitions, duration_ms, versions {name: text}
   kind skipped   name, why
   kind run       transport, case, size, placement, repetition, memory {rss_kib pss_kib peak_kib
-                 maps_kib} or null, and all that `xylem bench --json` says of the run (work, send,
+                 maps_kib} or null, elsewhere (the share of these CPUs' time that neither clients
+                 nor servers used, but somebody else or the host), and all that `xylem bench --json` says of the run (work, send,
                  publishers, subscribers, messages_per_second, latency {p50_ns p99_ns …}, proxy
                  {cpu_ns_per_message switches_per_message …}, lane, good …)
   kind failed    transport, case, size, placement, repetition, why
@@ -151,6 +152,19 @@ class Comparison:
 
     # ---- one run ------------------------------------------------------------------------------
 
+    def processor_time(self, server):
+        """Seconds since the start: of all CPUs together, of these in use, used by what is measured."""
+        ticks, second = 0, os.sysconf("SC_CLK_TCK")
+        with open("/proc/stat", encoding="ascii") as file:
+            for line in file:
+                found = re.match(r"cpu(\d+) (.*)", line)
+                if found and int(found[1]) in self.cpus:
+                    # user nice system idle iowait irq softirq steal
+                    used = [int(word) for word in found[2].split()]
+                    ticks += sum(used[:3]) + sum(used[5:8])
+        ours = sum(os.times()[:4]) + (server.processor_time() if server else 0)
+        return time.monotonic() * len(self.cpus), ticks / second, ours
+
     def bench(self, client, address, arguments, size, cpus, pid=0, duration=None):
         """What the bench says, or why it says nothing."""
         command = [self.peers, client, *arguments, "--server", address, "--size", str(size),
@@ -173,8 +187,10 @@ class Comparison:
         client, address, server = way
         if server:
             server.reset_peak()
+        before = self.processor_time(server)
         result, why = self.bench(client, address, case["arguments"], size,
                                  self.placed(case["placement"])[1], server and server.pids[0])
+        passed, used, ours = (b - a for a, b in zip(before, self.processor_time(server)))
         about = {"transport": name, "case": case["case"], "size": size,
                  "placement": case["placement"], "repetition": repetition}
         if why:
@@ -186,7 +202,8 @@ class Comparison:
         if name == "xylem" and not result["lane"]:
             self.fail("not on lanes", **about)
             return None
-        self.write("run", **{**result, **about, "memory": server.memory() if server else None})
+        self.write("run", **{**result, **about, "memory": server.memory() if server else None,
+                             "elsewhere": max(0, used - ours) / passed})
         return result
 
     # ---- parts --------------------------------------------------------------------------------

@@ -257,13 +257,24 @@ def case_table(results, case, placement, cell):
     return table(["", *[size_text(size) for size in sizes]], rows) if rows else []
 
 
+def disturbance(results):
+    """A quiet machine shows some hundredths, of the kernel's own work."""
+    shares = sorted(run["elsewhere"] for runs in results.runs.values() for run in runs
+                    if "elsewhere" in run)
+    if not shares:
+        return ""
+    return (f" Something else took {statistics.median(shares) * 100:.0f} % of the CPUs' time in the "
+            f"median run, {shares[-1] * 100:.0f} % in the worst.")
+
+
 def tables(results):
     machine = results.of["machine"][0]
     versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items())
     out = [f"`{machine['command']}`, {machine['date']}: {machine['cpus']} CPUs "
            f"({machine['model']}), {machine['memory_kib'] // 1048576} GiB, kernel "
            f"{machine['kernel']}; {versions}. Medians of {machine['repetitions']} "
-           f"({machine['duration_ms']} ms each), ± half the distance between the extremes.", ""]
+           f"({machine['duration_ms']} ms each), ± half the distance between the extremes."
+           + disturbance(results), ""]
     for skipped in results.of["skipped"]:
         out += [f"Left out: {skipped['why']}.", ""]
     for placement, text in PLACES.items():

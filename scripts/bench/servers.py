@@ -5,6 +5,7 @@ stated here, on CPUs of the caller's choice, and looked at from outside.
 Everybody: loopback or UNIX sockets, TCP_NODELAY, nothing on disk, defaults otherwise. Limits that
 would cut a subscriber because it is slower than a publisher are lifted, as the bench keeps
 publishers near their subscribers (user/cmd/bench_publish.c) and a lost message fails the run."""
+import contextlib
 import os
 import re
 import shutil
@@ -150,7 +151,17 @@ class Server:
         found = re.search(r"\d+\.\d+[\w.+~-]*", done.stdout)
         return found.group(0) if found else "?"
 
-    # ---- memory -------------------------------------------------------------------------------
+    # ---- what it uses -------------------------------------------------------------------------
+
+    def processor_time(self):
+        """Seconds."""
+        ticks = 0
+        for pid in self.pids:
+            # Who has died is told by others.
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="ascii",
+                                                    errors="replace") as file:
+                ticks += sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def reset_peak(self):
         for pid in self.pids:

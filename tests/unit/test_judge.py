@@ -141,6 +141,12 @@ def test_the_page_gets_the_table_between_its_markers_and_failures_have_a_status(
         assert "FAILED" in printed.getvalue()
 
 
+def test_a_machine_that_had_other_things_to_do_is_told():
+    records = [dict(run("nats", "batch"), elsewhere=share) for share in (0.02, 0.5, 0.03)]
+    text = judge.tables(results(*records))
+    assert "took 3 % of the CPUs' time in the median run, 50 % in the worst" in text, text
+
+
 def main():
     tests = [(name, value) for name, value in globals().items() if name.startswith("test_")]
     failed = 0

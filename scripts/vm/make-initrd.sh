@@ -22,6 +22,7 @@ mkdir -p "$root"/xylem/tests/{kernel,e2e}
 # Users that tests name.
 printf '%s\n' root:x:0:0::/tmp:/bin/sh nobody:x:65534:65534::/tmp:/bin/sh >"$root/etc/passwd"
 printf '%s\n' root:x:0: nogroup:x:65534: >"$root/etc/group"
+install -m 600 /dev/null "$root/etc/shadow"
 
 # carry PROGRAM DIRECTORY: with the libraries that it needs.
 carry() {

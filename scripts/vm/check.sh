@@ -30,11 +30,11 @@ guests=("$@")
 # On each kernel all of the kernel level, and end to end what "never breaks a stream" hangs on; what
 # takes long end to end is shared out.
 mapfile -t tests < <(cd "$here/../../tests" && printf '%s\n' kernel/test_*.c | sed 's/\.c$//'
-	printf 'e2e/test_%s\n' delivery credit groups attack_credit attack_identity)
+	printf 'e2e/test_%s\n' delivery credit groups return attack_credit attack_identity)
 declare -A more=(
 	[5.10]='e2e/test_bounds e2e/test_never_reads_alone e2e/test_stalled'
-	[6.1]='e2e/test_return e2e/test_overflow e2e/test_confine'
-	[6.12]='e2e/test_block e2e/test_overflow_policies e2e/test_stuck'
+	[6.1]='e2e/test_overflow e2e/test_confine'
+	[6.12]='e2e/test_bounds e2e/test_overflow_policies e2e/test_stuck'
 )
 declare -A few=(
 	[no-btf]='kernel/test_reasons kernel/test_redirect e2e/test_delivery'

@@ -9,8 +9,6 @@
  * tells of; what it has encrypted and the socket did not take is sent for those who gave it, but
  * not yet with the kernel. Both are asked for wherever the socket is. */
 
-#define RECORD_FULL 16384 /* bytes: mostly another one follows */
-
 int xy_channel_secure(struct xy_client *client)
 {
 	struct xy_tls_context *context;
@@ -55,7 +53,8 @@ int xy_channel_fail(struct xy_client *client, int error, const char *what)
 	return xy_client_fail(client, error, "%s", why);
 }
 
-/* An end or an error behind bytes is told again by the next call. */
+/* An end or an error behind bytes is told again by the next call; behind a full record there is
+ * mostly another one. */
 static ssize_t tls_recv(struct xy_client *client, uint8_t *buffer, size_t size)
 {
 	size_t got = 0;
@@ -64,7 +63,7 @@ static ssize_t tls_recv(struct xy_client *client, uint8_t *buffer, size_t size)
 	do {
 		came = xy_tls_recv(client->tls, buffer + got, size - got);
 		got += came > 0 ? (size_t)came : 0;
-	} while (got < size && (came == RECORD_FULL || (came > 0 && xy_tls_pending(client->tls))));
+	} while (got < size && (came == XY_TLS_PLAIN || (came > 0 && xy_tls_pending(client->tls))));
 	client->in.drained =
 		came == -EAGAIN || (came > 0 && got < size && !xy_tls_pending(client->tls));
 	return got > 0 ? (ssize_t)got : came;

@@ -246,10 +246,10 @@ mutants: all | $(BUILD)/.packages-check
 # linker lets the workers see three moments of the library.
 CHAOS_OBJ := $(patsubst tests/%.c,$(BUILD)/obj/tests/%.o,$(sort \
 	$(filter-out tests/chaos/foreign.c,$(wildcard tests/chaos/*.c))))
-$(BUILD)/chaos/chaos: $(CHAOS_OBJ) $(BUILD)/obj/tests/common/sandbox.o $(ARCHIVES)
+$(BUILD)/chaos/chaos: $(CHAOS_OBJ) $(addprefix $(BUILD)/obj/tests/common/,certs.o sandbox.o) $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -Wl,--wrap=xy_client_tell,--wrap=xy_client_on_welcome,--wrap=xy_inbound_payload \
-		-o $@ $^ $(LIBS)
+		-o $@ $^ $(LIBS) -lcmocka
 # For workers in other languages.
 CHAOS_LIB := $(addprefix $(BUILD)/obj/tests/chaos/,ledger.o message.o account.o sender.o members.o foreign.o)
 $(BUILD)/chaos/libchaos.so: $(CHAOS_LIB) $(A_proto) $(A_base)

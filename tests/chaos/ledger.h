@@ -39,7 +39,7 @@
 /* ---- plan: written by the driver before anybody starts --------------------------------------- */
 
 enum worker_kind { WORKER_LIBRARY, WORKER_PYTHON, WORKER_RAW, WORKER_GARBAGE };
-enum way { WAY_LANE, WAY_NO_LANE, WAY_UNIX };
+enum way { WAY_LANE, WAY_NO_LANE, WAY_UNIX, WAY_TLS };
 enum channel_kind { CHANNEL_NONE, CHANNEL_TOPIC, CHANNEL_DIRECT, CHANNEL_REQUEST, CHANNEL_NOBODY };
 
 struct channel_plan {
@@ -253,7 +253,8 @@ struct ledger {
 	uint64_t seed, start_ms;
 	uint32_t workers, rings, groups;
 	uint32_t slower; /* than the machines that bounds of time are meant for: so many times */
-	char server[PROXIES][64], local[PROXIES][128];
+	char server[PROXIES][64], local[PROXIES][128], secure[PROXIES][64];
+	char ca[512];                       /* a file, of those who sign for the last ones */
 	_Atomic(uint64_t) down_ms[PROXIES]; /* last time a proxy was stopped … */
 	_Atomic(uint64_t) up_ms[PROXIES];   /* … and answered again */
 	_Atomic(uint32_t) ends[PROXIES];    /* of its processes, ever */

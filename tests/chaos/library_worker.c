@@ -117,12 +117,24 @@ bool __wrap_xy_inbound_payload(struct xy_client *self, const uint8_t *frame,
 
 /* ---- beginning ------------------------------------------------------------------------------- */
 
+static const char *server_of(enum way way)
+{
+	switch (way) {
+	case WAY_UNIX:
+		return ledger->local[worker->plan.proxy];
+	case WAY_TLS:
+		return ledger->secure[worker->plan.proxy];
+	default:
+		return ledger->server[worker->plan.proxy];
+	}
+}
+
 static int open_client(void)
 {
 	const struct xy_client_options options = {
 		.size = sizeof(options),
-		.server = worker->plan.way == WAY_UNIX ? ledger->local[worker->plan.proxy]
-						       : ledger->server[worker->plan.proxy],
+		.server = server_of(worker->plan.way),
+		.tls_ca = worker->plan.way == WAY_TLS ? ledger->ca : NULL,
 		.name = worker->plan.name,
 		.no_lane = worker->plan.way == WAY_NO_LANE,
 		.no_bundle = worker->plan.no_bundle,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "chaos/members.h"
+#include "common/certs.h"
 #include "common/sandbox.h"
 
 #define READY_MS 60000
@@ -27,12 +28,13 @@ struct proxy {
 	bool killed;       /* … by SIGKILL */
 	uint64_t since_ms; /* of the last change */
 	uint64_t rss;
-	char instance[48], log[512];
+	char instance[48], log[512], cert[512], key[512];
 };
 
 static struct ledger *ledger;
 static const char *binary;
 static struct proxy proxy[PROXIES];
+static struct cert *authority;
 static uint32_t terms, kills;
 
 static uint16_t free_port(void)
@@ -56,6 +58,12 @@ static void exec_proxy(uint32_t p)
 			      ledger->server[p],
 			      "--listen",
 			      ledger->local[p],
+			      "--listen",
+			      ledger->secure[p],
+			      "--tls-cert",
+			      proxy[p].cert,
+			      "--tls-key",
+			      proxy[p].key,
 			      "--instance",
 			      proxy[p].instance,
 			      "--kernel-path",
@@ -92,10 +100,22 @@ static int ask(uint32_t p, const char *arguments, json_t **ret_json)
 	return pclose(output);
 }
 
+/* Each of its lives has another one. */
+static void make_certificate(uint32_t p)
+{
+	struct cert *cert = cert_make(
+		&(struct cert_options){.alternatives = "IP:127.0.0.1", .issuer = authority});
+
+	cert_write(proxy[p].cert, 0644, cert->pem);
+	cert_write(proxy[p].key, 0600, cert->key_pem);
+	cert_free(cert);
+}
+
 static int start(uint32_t p)
 {
 	uint64_t deadline = ledger_ms(ledger) + READY_MS;
 
+	make_certificate(p);
 	proxy[p].expected = proxy[p].killed = false;
 	proxy[p].pid = fork();
 	if (proxy[p].pid == 0)
@@ -119,13 +139,21 @@ int proxies_open(struct ledger *the_ledger, const char *directory, const char *t
 {
 	ledger = the_ledger;
 	binary = the_binary;
+	authority = cert_make(&(struct cert_options){.name = "chaos", .is_ca = true});
+	snprintf(ledger->ca, sizeof(ledger->ca), "%s/ca.pem", directory);
+	cert_write(ledger->ca, 0644, authority->pem);
 	for (uint32_t p = 0; p < PROXIES; p++) {
+		const char *path = p == 0 ? "on" : "off";
+
 		snprintf(ledger->server[p], sizeof(ledger->server[p]), "127.0.0.1:%u", free_port());
+		snprintf(ledger->secure[p], sizeof(ledger->secure[p]), "tls:127.0.0.1:%u",
+			 free_port());
+		snprintf(proxy[p].cert, sizeof(proxy[p].cert), "%s/cert-%s.pem", directory, path);
+		snprintf(proxy[p].key, sizeof(proxy[p].key), "%s/key-%s.pem", directory, path);
 		snprintf(ledger->local[p], sizeof(ledger->local[p]), "unix:/tmp/xylem-chaos-%d-%u",
 			 getpid(), p);
 		snprintf(proxy[p].instance, sizeof(proxy[p].instance), "chaos-%d-%u", getpid(), p);
-		snprintf(proxy[p].log, sizeof(proxy[p].log), "%s/proxy-%s.log", directory,
-			 p == 0 ? "on" : "off");
+		snprintf(proxy[p].log, sizeof(proxy[p].log), "%s/proxy-%s.log", directory, path);
 		unlink(proxy[p].log);
 		if (start(p) != 0)
 			return -1;

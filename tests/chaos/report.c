@@ -277,9 +277,11 @@ void report_end(uint64_t ran_ms)
 	       tally_sum(TALLY_EMPTY, -1), tally_sum(TALLY_LARGE, -1), tally_sum(TALLY_HUGE, -1),
 	       checked_of(0), checked_of(1));
 	printf("  receivers  %" PRIu64 " by TCP with acks (lanes, where there are any), %" PRIu64
-	       " by TCP without, %" PRIu64 " by UNIX sockets, %" PRIu64 " by Python\n",
+	       " by TCP without, %" PRIu64 " by TLS, %" PRIu64 " by UNIX sockets, %" PRIu64
+	       " by Python\n",
 	       checked_kind(WORKER_LIBRARY, WAY_LANE), checked_kind(WORKER_LIBRARY, WAY_NO_LANE),
-	       checked_kind(WORKER_LIBRARY, WAY_UNIX), checked_kind(WORKER_PYTHON, 0));
+	       checked_kind(WORKER_LIBRARY, WAY_TLS), checked_kind(WORKER_LIBRARY, WAY_UNIX),
+	       checked_kind(WORKER_PYTHON, 0));
 	printf("  missing    accounted for: %" PRIu64
 	       " before a subscription or reconnection, %" PRIu64
 	       " with a sender's connection, %" PRIu64 " by overflow policies, %" PRIu64

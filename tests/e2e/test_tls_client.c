@@ -304,6 +304,29 @@ static void test_a_certificate_says_who_it_is(void **state)
 	cert_write(key_path, 0600, client_cert->key_pem);
 }
 
+/* Another proxy, which lets in nobody without one. */
+static void test_who_must_show_a_certificate_is_told_so(void **state)
+{
+	const char *server = "tls:127.0.0.1:7444";
+	struct running running =
+		start(NULL, STRINGS("serve", "--kernel-path", "off", "--listen", server,
+				    "--instance", "strict", "--tls-cert", proxy_cert_path,
+				    "--tls-key", proxy_key_path, "--tls-ca", clients_ca_path,
+				    "--anonymous", "none", "--config", config_path));
+
+	(void)state;
+	await(running, "event=started");
+	RUN("pub", "-s", server, "--tls-ca", ca_path, "orders.new", "text");
+	ended(UNREACHABLE);
+	SAYS("refused", "--tls-cert", "--tls-key", "--token-file");
+	RUN("pub", "-s", server, "--tls-ca", ca_path, "--tls-cert", cert_path, "--tls-key",
+	    key_path, "orders.new", "text");
+	ended(OK);
+	kill(running.pid, SIGTERM);
+	finish(running);
+	ended(OK);
+}
+
 /* ---- a proxy that ends ----------------------------------------------------------------------- */
 
 /* One after the other both authorities sign for the proxy. */
@@ -404,6 +427,7 @@ int main(void)
 		proxy_test(test_the_environment_serves_commands_too),
 		proxy_test(test_commands_say_what_is_wrong),
 		proxy_test(test_a_certificate_says_who_it_is),
+		proxy_test(test_who_must_show_a_certificate_is_told_so),
 		proxy_test(test_clients_come_back_to_another_certificate),
 		proxy_test(test_clients_of_a_killed_proxy_come_back),
 	};

@@ -256,6 +256,7 @@ static void a_certificate_is_shown_to_who_asks(void **state)
 static void options_that_do_not_go_together_are_refused(void **state)
 {
 	const char *tls = "tls:localhost:1";
+	char name[XY_TLS_NAME_MAX + 2] = "";
 
 	(void)state;
 	refused((struct xy_client_options){.server = "localhost:1", .tls_ca = ca_path}, -EINVAL,
@@ -263,6 +264,8 @@ static void options_that_do_not_go_together_are_refused(void **state)
 	refused((struct xy_client_options){.server = "localhost:1", .tls_name = "x"}, -EINVAL,
 		"without TLS");
 	refused((struct xy_client_options){.server = "tls:unix:/tmp/x"}, -EINVAL, "UNIX");
+	memset(name, 'x', sizeof(name) - 1);
+	refused((struct xy_client_options){.server = tls, .tls_name = name}, -EINVAL, "255 bytes");
 	refused((struct xy_client_options){.server = tls, .tls_cert = cert_path}, -EINVAL, "key");
 	refused((struct xy_client_options){.server = tls, .tls_key = key_path}, -EINVAL, "key");
 	refused((struct xy_client_options){.server = "tls:localhost"}, -EINVAL, "HOST:PORT");

@@ -84,6 +84,11 @@ int xy_secure_take(const char *server, const struct xy_client_options *options,
 	}
 	name = or_environment(options->tls_name, "XYLEM_TLS_NAME");
 	secure.name = name != NULL ? strdup(name) : host_of(address);
+	if (secure.name != NULL && strlen(secure.name) > XY_TLS_NAME_MAX) {
+		xy_secure_free(&secure);
+		WHY("a server's name has at most %d bytes", XY_TLS_NAME_MAX);
+		return -EINVAL;
+	}
 	if (secure.name == NULL ||
 	    !copy(&secure.ca, or_environment(options->tls_ca, "XYLEM_TLS_CA")) ||
 	    !copy(&secure.cert, given(cert)) || !copy(&secure.key, given(key))) {

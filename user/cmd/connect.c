@@ -92,6 +92,10 @@ static const char *failure(const struct xy_client_options *options, int error)
 	bool handshake = error == -EPROTO && xy_secure_wanted(options->server);
 	const char *remedy = handshake ? NULL : connect_remedy(error);
 
+	if (error == -EACCES && xy_secure_wanted(options->server))
+		remedy = "refused; show a certificate that the proxy knows with --tls-cert and "
+			 "--tls-key, or give it a token with --token-file, XYLEM_TOKEN_FILE or "
+			 "XYLEM_TOKEN";
 	if (remedy)
 		return remedy;
 	return *options->why ? options->why : strerror(-error);

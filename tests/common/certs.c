@@ -60,7 +60,7 @@ struct cert *cert_make(const struct cert_options *options)
 	BIO *bio;
 
 	assert_non_null(cert);
-	cert->key = options->rsa ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
+	cert->key = options->rsa_bits ? EVP_RSA_gen(options->rsa_bits) : EVP_EC_gen("P-256");
 	cert->certificate = X509_new();
 	assert_non_null(cert->key);
 	assert_non_null(cert->certificate);

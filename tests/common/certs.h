@@ -23,8 +23,8 @@ struct cert_options {
 	const char *alternatives; /* subjectAltName as openssl.cnf has it: "DNS:a.b,URI:c:d" */
 	const char *usage;        /* extendedKeyUsage: "serverAuth" */
 	bool is_ca;
-	long from, until;          /* seconds from now; both 0: since yesterday, for ten days */
-	bool rsa;                  /* instead of P-256: slower, and larger */
+	long from, until;  /* seconds from now; both 0: since yesterday, for ten days */
+	unsigned rsa_bits; /* of a key of this kind; 0: P-256, which is quicker, and smaller */
 	const struct cert *issuer; /* NULL: itself */
 };
 

@@ -144,8 +144,7 @@ static inline bool flood_one(struct flood *flood, size_t length)
 		flood->unsent = raw_put(flood->frame, frame, payload, length);
 	}
 	length += XY_HEADER_SIZE;
-	sent = send(flood->raw->fd, flood->frame + length - flood->unsent, flood->unsent,
-		    MSG_NOSIGNAL);
+	sent = raw_send_some(flood->raw, flood->frame + length - flood->unsent, flood->unsent);
 	if (sent < 0 && (errno == EAGAIN || errno == ENOMEM))
 		return false;
 	assert_true(sent > 0);

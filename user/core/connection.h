@@ -96,46 +96,46 @@ struct xy_connection {
 	struct xy_list of_worker, dirty, braked, ready;
 	enum xy_connection_state state;
 	bool lane, is_unix;
-	bool attached, detached;     /* the router knows it, has forgotten it */
-	bool draining;               /* the proxy wants to say GOODBYE */
-	struct xy_request *farewell; /* the request that ends it; kept, so that it cannot fail */
-	bool goodbye_sent;
-	bool broken; /* without memory for what it must get: closed at the end of the turn */
-
-	struct xy_pipe *in, *control, *data;
-	uint32_t partial; /* bytes of a frame still to send after a short send; of control first */
-	bool partial_control;
-	uint32_t held_control, held_data; /* frames in the pipes */
-	uint32_t bindings;                /* of these, BINDINGs that count in `queued` */
-	struct xy_dropping *overflow;     /* NULL until it has something to say */
-	struct xy_drops unposted; /* by receiver: its messages that are not posted to the end */
-	uint32_t holds;           /* enum xy_hold: takes no more input while not 0 */
-	uint64_t held_since_ms;
+	bool attached, detached; /* the router knows it, has forgotten it */
+	bool draining;           /* the proxy wants to say GOODBYE … */
+	bool goodbye_sent;       /* … and has */
+	bool broken;    /* without memory for what it must get: closed at the end of the turn */
 	bool writing;   /* waits for the socket to take more */
 	bool unwatched; /* it hung up while its input was held: the rest is read after the hold */
 	bool deaf;      /* it takes nothing any more; what it has sent is still read to its end */
+	bool revoked;   /* what it authenticated by holds no more: it is about to be closed */
+	bool partial_control;        /* `partial` is of control */
+	struct xy_request *farewell; /* the request that ends it; kept, so that it cannot fail */
 
-	uint64_t generation; /* of the rules that `revoked` was decided by */
-	bool revoked;        /* what it authenticated by holds no more: it is about to be closed */
+	struct xy_pipe *in, *control, *data;
+	uint32_t partial; /* bytes of a frame still to send after a short send; of control first */
+	uint32_t held_control, held_data; /* frames in the pipes */
+	uint32_t bindings;                /* of these, BINDINGs that count in `queued` */
+	uint32_t holds;                   /* enum xy_hold: takes no more input while not 0 */
+	uint32_t directs;                 /* of the targets */
+	struct xy_dropping *overflow;     /* NULL until it has something to say */
+	struct xy_drops unposted; /* by receiver: its messages that are not posted to the end */
+	uint64_t held_since_ms;
+
+	uint64_t generation;     /* of the rules that `revoked` was decided by */
 	struct xy_idmap targets; /* struct xy_target by id */
 	struct xy_target *last_target;
-	uint32_t directs;
 	/* What a SYNC has to look at: targets that were sent to by here since the last SYNCED, in
 	 * the order of their epochs, and others that the kernel may have sent to. */
 	struct xy_list fed, flows;
 
 	/* SYNC. */
-	uint32_t epoch;    /* correlation of the last SYNC read */
-	uint32_t handed;   /* DATA frames of this epoch read and handed on */
-	bool sync_pending; /* SYNCED is owed */
-	bool sync_wanted;  /* SYNC_WANTED is out */
+	uint32_t epoch;          /* correlation of the last SYNC read */
+	uint32_t handed;         /* DATA frames of this epoch read and handed on */
+	bool sync_pending;       /* SYNCED is owed */
+	bool sync_wanted;        /* SYNC_WANTED is out */
+	bool flow_new;           /* a flow was installed since SYNCED … */
+	uint32_t sync_threshold; /* frames kept off the lane before a SYNC is wanted */
+	uint64_t synced_ms;      /* … which was then */
 	uint64_t sync_correlation;
 	uint64_t frames_at_synced; /* session.frames then */
 	uint64_t kept_off_seen;    /* frames that barrier and LOST had kept off the lane then */
 	uint64_t no_room_seen;
-	uint32_t sync_threshold; /* frames kept off the lane before a SYNC is wanted */
-	bool flow_new;           /* a flow was installed since SYNCED … */
-	uint64_t synced_ms;      /* … which was then */
 
 	struct xy_wait *waits;
 	uint32_t wait_count, wait_capacity;

@@ -24,11 +24,11 @@ struct xy_tree_node {
 	struct token token; /* text points to name */
 	struct xy_tree_node *parent;
 	void *children;
-	size_t children_count;
+	uint32_t children_count;
+	uint32_t topics_under; /* of this node and all below it */
 	/* Those of them that lead to topics: a pattern's wildcard looks at these alone, however
 	 * many patterns there are. */
 	void *leading;
-	size_t topics_under;           /* of this node and all below it */
 	struct xy_tree_item *topics;   /* of subjects that end here */
 	struct xy_tree_item *patterns; /* of patterns that end here */
 	char name[];

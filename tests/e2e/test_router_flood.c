@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* One client keeps the router busy; the others go on, and the kernel with them. */
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -163,6 +164,48 @@ static void test_a_flood_of_requests_lets_the_kernel_work(void **state)
 		assert_int_equal(status_reason(proxy, publisher, "deadman"), 0);
 }
 
+/* Returns when nobody subscribes to anything. */
+static void await_no_subscriptions(const struct proxy *proxy)
+{
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	bool gone = false;
+
+	while (!gone) {
+		json_t *status = status_take_whole(proxy);
+
+		gone = json_array_size(json_object_get(status, "subscriptions")) == 0;
+		json_decref(status);
+		assert_true(gone || test_now_ms() < deadline);
+		poll(NULL, 0, gone ? 0 : 100);
+	}
+}
+
+/* One that goes leaves many behind on which nothing was ever published. */
+static void test_what_a_client_leaves_takes_its_part_of_a_round(void **state)
+{
+	enum { LEFT = 20000, WORTH = 16 };
+	struct proxy *proxy = *state;
+	struct raw *client = raw_open(proxy);
+	unsigned asked = 0, oks = 0;
+	uint64_t before;
+
+	while (oks < LEFT) {
+		while (asked < LEFT && asked - oks < AT_ONCE) {
+			struct xy_frame subscribe = raw_header(client, XY_SUBSCRIBE);
+			char wish[64];
+
+			subscribe.correlation = ++asked;
+			snprintf(wish, sizeof(wish), "{\"subject\":\"left.%u\"}", asked);
+			raw_send_frame(client, subscribe, wish, strlen(wish));
+		}
+		oks += oks_take(client, TEST_TIMEOUT_MS);
+	}
+	before = router_rounds(proxy);
+	raw_close(client);
+	await_no_subscriptions(proxy);
+	assert_true(router_rounds(proxy) - before >= WORTH);
+}
+
 /* Patterns that match nothing, and take a look at every topic to find that out. */
 static void test_looking_in_vain_takes_its_part_of_a_round(void **state)
 {
@@ -196,6 +239,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_connections_take_turns_at_the_router, teardown),
 		proxy_test(test_a_flood_of_requests_lets_the_kernel_work),
+		cmocka_unit_test_teardown(test_what_a_client_leaves_takes_its_part_of_a_round,
+					  teardown),
 		cmocka_unit_test_teardown(test_looking_in_vain_takes_its_part_of_a_round, teardown),
 	};
 

@@ -248,6 +248,7 @@ int xy_topic_declare(struct xy_router *router, struct xy_request *request)
 
 void xy_subscription_remove(struct xy_router *router, struct xy_subscription *subscription)
 {
+	router->work--;
 	topics_stale(router, subscription);
 	xy_tree_remove(router->tree, &subscription->item);
 	xy_list_remove(&subscription->of_peer);

@@ -102,6 +102,12 @@ struct xy_client_options {
 	/* When connect fails: why, in words; may be NULL. */
 	char *why;
 	size_t why_size;
+
+	/* What follows saves wake-ups of one that waits in next(), request() and the like. */
+	bool no_spin; /* never look for 20 us before sleeping, as one does whose waits are short:
+			 takes less CPU time, and longer */
+	bool no_nap; /* never sleep for 40 us between reads of a fast stream: wakes for each message
+			instead */
 };
 
 /* Connects, says HELLO and SYNCs (waits up to connect_timeout_ms). Over TLS also -EPROTO: the two

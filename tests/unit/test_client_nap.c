@@ -30,10 +30,10 @@ static int setup(void **state)
 	return 0;
 }
 
-static struct xy_client *subscribed(const char *group)
+static struct xy_client *subscribed(const char *group, bool no_nap)
 {
 	struct xy_subscribe_options with = {.size = sizeof(with), .group = group};
-	struct xy_client *client = fake_open(&fake, (struct xy_client_options){0});
+	struct xy_client *client = fake_open(&fake, (struct xy_client_options){.no_nap = no_nap});
 
 	assert_int_equal(xy_client_subscribe(client, "x", &with, NULL), 0);
 	fake_bind(&fake, "x");
@@ -59,7 +59,7 @@ static int message(struct xy_client *client, uint64_t sequence)
 
 static void one_that_gets_message_after_message_naps(void **state)
 {
-	struct xy_client *client = subscribed(NULL);
+	struct xy_client *client = subscribed(NULL, false);
 	time_t end = time(NULL) + FAKE_TIMEOUT_S;
 
 	(void)state;
@@ -71,7 +71,7 @@ static void one_that_gets_message_after_message_naps(void **state)
 
 static void a_signal_ends_a_nap_as_it_ends_every_wait(void **state)
 {
-	struct xy_client *client = subscribed(NULL);
+	struct xy_client *client = subscribed(NULL, false);
 	time_t end = time(NULL) + FAKE_TIMEOUT_S;
 	uint64_t sequence = 1;
 	struct xy_message got;
@@ -88,7 +88,7 @@ static void a_signal_ends_a_nap_as_it_ends_every_wait(void **state)
 
 static void one_that_answers_does_not(void **state)
 {
-	struct xy_client *client = subscribed(NULL);
+	struct xy_client *client = subscribed(NULL, false);
 	struct xy_topic *topic;
 
 	(void)state;
@@ -104,7 +104,18 @@ static void one_that_answers_does_not(void **state)
 
 static void nor_does_a_member_of_a_group(void **state)
 {
-	struct xy_client *client = subscribed("g");
+	struct xy_client *client = subscribed("g", false);
+
+	(void)state;
+	for (uint64_t sequence = 1; sequence <= OFTEN; sequence++)
+		assert_int_equal(message(client, sequence), 0);
+	assert_int_equal(naps, 0);
+	fake_close(&fake, client);
+}
+
+static void nor_one_that_is_not_to(void **state)
+{
+	struct xy_client *client = subscribed(NULL, true);
 
 	(void)state;
 	for (uint64_t sequence = 1; sequence <= OFTEN; sequence++)
@@ -120,6 +131,7 @@ int main(void)
 		cmocka_unit_test_setup(a_signal_ends_a_nap_as_it_ends_every_wait, setup),
 		cmocka_unit_test_setup(one_that_answers_does_not, setup),
 		cmocka_unit_test_setup(nor_does_a_member_of_a_group, setup),
+		cmocka_unit_test_setup(nor_one_that_is_not_to, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,11 +79,25 @@ static void a_signal_ends_that_as_it_ends_every_wait(void **state)
 	fake_close(&fake, client);
 }
 
+static void one_that_is_not_to_never_does(void **state)
+{
+	struct xy_client *client = fake_open(&fake, (struct xy_client_options){.no_spin = true});
+	struct xy_topic *topic;
+
+	(void)state;
+	assert_int_equal(xy_client_declare(client, "x", &topic), 0);
+	for (int i = 0; i < 5000; i++)
+		assert_int_equal(request(client, topic), 0);
+	assert_int_equal(looks, 0);
+	fake_close(&fake, client);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(replies_that_come_at_once_are_waited_for_awake, setup),
 		cmocka_unit_test_setup(a_signal_ends_that_as_it_ends_every_wait, setup),
+		cmocka_unit_test_setup(one_that_is_not_to_never_does, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

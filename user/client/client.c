@@ -66,6 +66,8 @@ static int take_options(struct xy_client *client, const struct xy_client_options
 	client->no_lane = options->no_lane;
 	client->no_reconnect = options->no_reconnect;
 	client->no_bundle = options->no_bundle;
+	client->no_spin = options->no_spin;
+	client->no_nap = options->no_nap;
 	client->crc = options->crc;
 	client->connect_timeout_ms = options->connect_timeout_ms ?: 5000;
 	client->reconnect_min_ms = options->reconnect_min_ms ?: 50;

@@ -225,7 +225,7 @@ static int wait_awake(struct xy_client *client, uint64_t now)
 	bool alone = true;
 	int came;
 
-	if (!xy_spin_due(&client->spin))
+	if (client->no_spin || !xy_spin_due(&client->spin))
 		return 0;
 	/* What is there already is no merit of waiting. */
 	if (xy_inbound_intake(client) != 0)

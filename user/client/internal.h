@@ -226,7 +226,7 @@ struct xy_client {
 	char *server, *token, *token_file; /* of the last two one at most */
 	struct xy_secure secure;           /* of a tls: server */
 	char name[XY_NAME_MAX + 1];
-	bool no_lane, no_reconnect, no_bundle, crc;
+	bool no_lane, no_reconnect, no_bundle, crc, no_spin, no_nap;
 	uint32_t connect_timeout_ms, reconnect_min_ms, reconnect_max_ms;
 	size_t inbound_max, outbound_max;
 	uint32_t block_size;

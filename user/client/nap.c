@@ -14,7 +14,7 @@ int xy_client_nap(struct xy_client *client, uint64_t now)
 	};
 
 	/* What a member of a group sleeps over no other member can do for it. */
-	if (client->grouped || !xy_moderate(&client->moderator, &traffic, now))
+	if (client->no_nap || client->grouped || !xy_moderate(&client->moderator, &traffic, now))
 		return 0;
 	return nanosleep(&moment, NULL) ? -errno : 1;
 }

@@ -18,9 +18,9 @@
  * How it goes with epoll (level-triggered):
  *
  *   - xy_tls_handshake() until it returns 0; on -EAGAIN wait for what xy_tls_waits() says.
- *   - xy_tls_recv() like recv(2). Readiness tells of the socket, and not of what was read and not
- *     taken: after the handshake, and after a recv that returned bytes: if xy_tls_pending(), call
- * it again without waiting.
+ *   - xy_tls_recv() like recv(2). Readiness tells of the socket, and not of what was read from it
+ *     and not taken: after the handshake, and after each xy_tls_recv() that returned bytes, wait
+ *     only if not xy_tls_pending().
  *   - xy_tls_send() like sendmsg(2): bytes that it has taken are gone for the caller, also those
  *     that the socket did not take: while xy_tls_unsent() is not 0, wait for writability and call
  *     xy_tls_flush() (xy_tls_send() begins with that, too). Nothing more is taken meanwhile.

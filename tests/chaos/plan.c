@@ -30,9 +30,10 @@ static void worker_new(struct making *making, const char *role, int index)
 	plan->kind = WORKER_LIBRARY;
 	plan->proxy = making->proxy;
 	plan->way = dice_chance(&making->dice, 2, 3)   ? WAY_LANE
-		    : dice_chance(&making->dice, 1, 3) ? WAY_UNIX
-		    : dice_chance(&making->dice, 1, 2) ? WAY_TLS
+		    : dice_chance(&making->dice, 1, 2) ? WAY_UNIX
 						       : WAY_NO_LANE;
+	if (plan->way != WAY_LANE && making->number % 3 == 0)
+		plan->way = WAY_TLS;
 	plan->crc = dice_chance(&making->dice, 1, 3);
 	snprintf(plan->name, sizeof(plan->name), "%s-%d%s", role, index,
 		 making->proxy == 0 ? "" : "-off");

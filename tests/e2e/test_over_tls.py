@@ -9,7 +9,7 @@ import sys
 BUILD = os.environ.get("XY_BUILD", os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                                 "..", "..", "build"))
 PROGRAMS = ("protocol", "delivery", "groups", "bad_input", "block", "overflow", "overflow_policies",
-            "stalled", "hangup", "last_words", "fairness")
+            "stalled", "hangup", "last_words", "fairness", "attack_floods")
 
 
 def run(program):

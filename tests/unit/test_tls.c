@@ -594,20 +594,81 @@ static void test_records_without_data_do_not_go_on_for_ever(void **state)
 	SSL_free(ssl);
 }
 
-/* The beginning of a ClientHello that is announced to be 100,000 bytes long, in many records. */
+/* A byte of data beside each does not help; as much data as others send does. */
+static void test_records_without_data_are_paid_with_data(void **state)
+{
+	static char buffer[4096];
+	ssize_t got = 0;
+	SSL *ssl;
+
+	(void)state;
+	ends_usual();
+	ssl = foreign_client();
+	for (unsigned n = 0; n < 400; n++) {
+		if (n % 4 == 0)
+			assert_true(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED));
+		assert_int_equal(SSL_write(ssl, buffer, sizeof(buffer)), sizeof(buffer));
+		assert_int_equal(xy_tls_recv(ends.tls[SERVER], buffer, sizeof(buffer)),
+				 sizeof(buffer));
+	}
+	for (unsigned n = 0; n < 100 && got >= 0; n++) {
+		assert_true(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED));
+		assert_int_equal(SSL_write(ssl, "a", 1), 1);
+		got = xy_tls_recv(ends.tls[SERVER], buffer, sizeof(buffer));
+	}
+	assert_int_equal(got, -EPROTO);
+	SSL_free(ssl);
+}
+
+static void announce(const uint8_t *bytes, size_t length, int expected)
+{
+	static size_t mine;
+
+	test_teardown(NULL);
+	ends_usual();
+	charged = &mine;
+	assert_int_equal(send(ends.fd[CLIENT], bytes, length, 0), length);
+	assert_int_equal(xy_tls_handshake(ends.tls[SERVER]), expected);
+	charged = &nobody;
+	assert_in_range(mine, 0, XY_TLS_MEMORY + 2 * XY_TLS_RECORD);
+}
+
+/* OpenSSL makes room for all that a message says it has, before it comes. */
+static void test_a_message_that_says_it_is_long_gets_no_memory(void **state)
+{
+	static const uint8_t hello[] = {0x16, 3, 1, 0, 6, 1, 2, 1, 0x44, 3, 3};
+	/* The same, a byte in each record. */
+	static const uint8_t split[] = {0x16, 3,    1,    0, 1, 1, 0x16, 3,    1, 0, 1,
+					2,    0x16, 3,    1, 0, 1, 1,    0x16, 3, 1, 0,
+					1,    0x44, 0x16, 3, 1, 0, 2,    3,    3};
+	/* As long as there may be. */
+	static const uint8_t longest[] = {0x16, 3, 1, 0, 6, 1, 0, 0x40, 0, 3, 3};
+
+	(void)state;
+	announce(longest, sizeof(longest), -EAGAIN);
+	announce(hello, sizeof(hello), -EFBIG);
+	announce(split, sizeof(split), -EFBIG);
+	expect_why(SERVER, "too long");
+}
+
+/* A ClientHello as long as there may be, a byte in each record. */
 static void test_a_handshake_has_an_end(void **state)
 {
-	static uint8_t record[5 + 4096] = {0x16, 3, 1, 0x10, 0, 1, 1, 0x86, 0xa0, 3, 3};
+	static const uint8_t begin[] = {1, 0, 0x40, 0};
+	uint8_t records[512][6];
 	size_t sent = 0;
 	int result;
 
 	(void)state;
 	ends_usual();
 	do {
+		for (size_t r = 0; r < 512; r++)
+			memcpy(records[r],
+			       (uint8_t[]){0x16, 3, 1, 0, 1, sent + r < 4 ? begin[r] : 0}, 6);
 		assert_in_range(sent, 0, 2 * XY_TLS_HANDSHAKE);
-		assert_int_equal(send(ends.fd[CLIENT], record, sizeof(record), 0), sizeof(record));
-		sent += sizeof(record);
-		memset(record + 5, 0, sizeof(record) - 5);
+		assert_int_equal(send(ends.fd[CLIENT], records, sizeof(records), 0),
+				 sizeof(records));
+		sent += sizeof(records);
 		result = xy_tls_handshake(ends.tls[SERVER]);
 	} while (result == -EAGAIN);
 	assert_int_equal(result, -EFBIG);
@@ -760,6 +821,8 @@ int main(void)
 		one(test_memory_is_as_the_header_says),
 		one(test_keys_may_change),
 		one(test_records_without_data_do_not_go_on_for_ever),
+		one(test_records_without_data_are_paid_with_data),
+		one(test_a_message_that_says_it_is_long_gets_no_memory),
 		one(test_a_handshake_has_an_end),
 		one(test_what_is_no_tls_is_told_so),
 		one(test_an_end_is_said),

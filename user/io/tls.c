@@ -17,8 +17,11 @@
 #include "base/bytes.h"
 #include "io/net.h"
 #include "io/tls_internal.h"
+#include "io/tls_messages.h"
 
-#define DATALESS_MAX 64 /* records in a row that carry no data: more is an attack */
+/* Records that carry no data: more is an attack, unless so many bytes with data come for each. */
+#define DATALESS_MAX  64
+#define DATALESS_PAID (16u << 10)
 
 struct xy_tls {
 	SSL *ssl;
@@ -26,9 +29,11 @@ struct xy_tls {
 	int error;      /* that ended it, 0 = none … */
 	int send_error; /* … or sending only: what has come can still be received */
 	unsigned long reason;
-	long verified;      /* X509_V_… */
-	uint32_t received;  /* bytes, of the handshake */
-	uint16_t dataless;  /* records since the last one with data */
+	long verified;     /* X509_V_… */
+	uint32_t received; /* bytes, of the handshake */
+	struct xy_tls_messages messages;
+	uint32_t dataless;  /* records without data that no data has paid for */
+	uint32_t paid;      /* bytes of data, for the next of them */
 	bool done;          /* the handshake is */
 	bool ended, closed; /* close_notify has come, was sent */
 	bool dry, eof;      /* what the last read of the socket found */
@@ -55,7 +60,11 @@ static int bio_read(BIO *bio, char *buffer, size_t size, size_t *ret_got)
 	if (got > 0) {
 		tls->received += tls->done ? 0 : (uint32_t)got;
 		*ret_got = (size_t)got;
-		return 1;
+		if (tls->done ||
+		    xy_tls_messages_look(&tls->messages, (uint8_t *)buffer, (size_t)got))
+			return 1;
+		tls->socket_error = -EFBIG;
+		return 0;
 	}
 	tls->eof = got == 0;
 	tls->dry = got < 0 && (errno == EAGAIN || errno == EINTR);
@@ -158,6 +167,21 @@ static BIO *bio_new(struct xy_tls *tls)
 	return bio;
 }
 
+/* Each message of a handshake after the first one: OpenSSL tells of no more than the last before
+ * its buffer is empty. */
+static void message_seen(int sent, int version, int type, const void *bytes, size_t length,
+			 SSL *ssl, void *context)
+{
+	struct xy_tls *tls = context;
+
+	(void)version;
+	(void)bytes;
+	(void)length;
+	(void)ssl;
+	if (!sent && type == SSL3_RT_HANDSHAKE && tls->done)
+		tls->dataless++;
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 /* Whom the other side's certificate must name. */
@@ -186,6 +210,8 @@ struct xy_tls *xy_tls_new(struct xy_tls_context *context, int fd, const char *ho
 	if (!bio)
 		goto err_free;
 	SSL_set_bio(tls->ssl, bio, bio);
+	SSL_set_msg_callback(tls->ssl, message_seen);
+	SSL_set_msg_callback_arg(tls->ssl, tls);
 	if (host && !host_set(tls->ssl, host))
 		goto err_free;
 	if (context->server)
@@ -370,8 +396,21 @@ uint32_t xy_tls_waits(const struct xy_tls *tls)
 
 /* ---- receiving ------------------------------------------------------------------------------- */
 
+/* A byte of data beside each of them must not be enough. */
+static void dataless_pay(struct xy_tls *tls, size_t bytes)
+{
+	if (!tls->dataless)
+		return;
+	tls->paid += (uint32_t)xy_min(bytes, (size_t)XY_TLS_PLAIN);
+	if (tls->paid >= DATALESS_PAID) {
+		tls->paid -= DATALESS_PAID;
+		tls->dataless--;
+	}
+}
+
 ssize_t xy_tls_recv(struct xy_tls *tls, void *buffer, size_t size)
 {
+	uint32_t dataless;
 	size_t got;
 
 	tls->pending = false;
@@ -379,8 +418,11 @@ ssize_t xy_tls_recv(struct xy_tls *tls, void *buffer, size_t size)
 		return tls->error;
 	while (!tls->ended) {
 		prepare(tls);
+		if (tls->dataless > DATALESS_MAX)
+			return fail(tls, -EPROTO);
+		dataless = tls->dataless;
 		if (SSL_read_ex(tls->ssl, buffer, size, &got)) {
-			tls->dataless = 0;
+			dataless_pay(tls, got);
 			tls->pending = SSL_has_pending(tls->ssl);
 			return (ssize_t)got;
 		}
@@ -391,8 +433,7 @@ ssize_t xy_tls_recv(struct xy_tls *tls, void *buffer, size_t size)
 		case SSL_ERROR_WANT_READ:
 			if (tls->dry)
 				return -EAGAIN;
-			if (++tls->dataless > DATALESS_MAX)
-				return fail(tls, -EPROTO);
+			tls->dataless += tls->dataless == dataless;
 			break;
 		default:
 			return failed(tls);

@@ -96,8 +96,8 @@ void xy_tls_free(struct xy_tls *tls); /* without a word; NULL is fine */
 
 /* 0: done (calling it again does nothing). -EAGAIN: see xy_tls_waits(). Else it has failed; an
  * alert may have been sent. -EPROTO: the two cannot agree, or a certificate is no good;
- * -ECONNABORTED: the other side hung up; -EFBIG: more than XY_TLS_HANDSHAKE; -ENOMEM; what the
- * socket said. */
+ * -ECONNABORTED: the other side hung up; -EFBIG: more than XY_TLS_HANDSHAKE, or a message of more
+ * than 16 KiB; -ENOMEM; what the socket said. */
 int xy_tls_handshake(struct xy_tls *tls);
 /* After -EAGAIN of a handshake: EPOLLIN, EPOLLOUT or both. */
 uint32_t xy_tls_waits(const struct xy_tls *tls);

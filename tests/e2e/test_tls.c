@@ -453,6 +453,30 @@ static void test_half_handshakes_are_not_kept(void **state)
 	proxy_await_logged(proxy, "no handshake within 5 seconds");
 }
 
+/* Whoever they are, they do not press those who are known. */
+static void test_half_handshakes_have_a_share_of_the_budget(void **state)
+{
+	struct proxy *proxy = *state;
+	uint64_t refused = status_counter(proxy, "refused_for_memory"), budget, deadline;
+	struct raw *known = tls_open(), *half[400];
+
+	budget = status_memory(proxy, "budget");
+	deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	for (unsigned n = 0; n < LENGTH(half); n++) {
+		half[n] = raw_connect_port(SECURE_PORT);
+		assert_int_equal(send(half[n]->fd, "\x16\x03\x01", 3, MSG_NOSIGNAL), 3);
+	}
+	while (status_counter(proxy, "refused_for_memory") == refused) {
+		assert_true(test_now_ms() < deadline);
+		poll(NULL, 0, 5);
+	}
+	assert_in_range(status_memory(proxy, "used"), budget / 16, budget / 6);
+	raw_expect_silence(known);
+	raw_expect_silence(raw_open(proxy));
+	for (unsigned n = 0; n < LENGTH(half); n++)
+		raw_close(half[n]);
+}
+
 static void test_many_connections(void **state)
 {
 	enum { COUNT = 150 };
@@ -481,10 +505,10 @@ static void test_many_connections(void **state)
 
 int main(void)
 {
-	const char *arguments[] = {"--listen",  SECURE_LISTEN, "--tls-cert",  cert_path,
-				   "--tls-key", key_path,      "--tls-ca",    ca_path,
-				   "--tls-min", "1.2",         "--anonymous", "local",
-				   NULL};
+	const char *arguments[] = {"--listen",        SECURE_LISTEN, "--tls-cert",  cert_path,
+				   "--tls-key",       key_path,      "--tls-ca",    ca_path,
+				   "--tls-min",       "1.2",         "--anonymous", "local",
+				   "--memory-budget", "64M",         NULL};
 	const struct CMUnitTest tests[] = {
 		proxy_test(test_lanes_unix_and_tls_meet),
 		proxy_test(test_megabytes_arrive_in_order),
@@ -503,6 +527,7 @@ int main(void)
 		proxy_test(test_a_handshake_may_come_byte_by_byte),
 		proxy_test(test_broken_handshakes_end),
 		proxy_test(test_half_handshakes_are_not_kept),
+		proxy_test(test_half_handshakes_have_a_share_of_the_budget),
 		proxy_test(test_many_connections),
 	};
 	int failed;

@@ -21,6 +21,8 @@
 #define CACHED_MAX   64u
 #define CACHED_SHARE 16 /* of the budget, in the caches of all pools */
 
+#define GREETINGS_SHARE 8 /* of the budget, of all that nobody knows yet */
+
 #define CALM_MS 250 /* from round to round while little is used … */
 #define BUSY_MS 25  /* … and when more than a quarter is */
 #define GAP_MS  2   /* at least, also when somebody asks */
@@ -92,6 +94,11 @@ bool xy_budget_spent(const struct xy_budget *budget)
 void xy_budget_greeting(struct xy_budget *budget, ptrdiff_t bytes)
 {
 	atomic_fetch_add_explicit(&budget->greetings, (uint64_t)bytes, memory_order_relaxed);
+}
+
+bool xy_budget_greeted(const struct xy_budget *budget)
+{
+	return load(&budget->greetings) >= budget->bytes / GREETINGS_SHARE;
 }
 
 void xy_budget_tls(struct xy_budget *budget, ptrdiff_t bytes)

@@ -93,6 +93,8 @@ bool xy_budget_short(const struct xy_budget *budget); /* pressed, or will be by 
 bool xy_budget_spent(const struct xy_budget *budget); /* all of it: nobody new */
 void xy_budget_joined(struct xy_core *core);          /* one connection more */
 void xy_budget_greeting(struct xy_budget *budget, ptrdiff_t bytes);
+/* Those who have not said who they are have their share: more would press everybody else. */
+bool xy_budget_greeted(const struct xy_budget *budget);
 void xy_budget_tls(struct xy_budget *budget, ptrdiff_t bytes);
 /* Something may have grown: a round is due. */
 static inline void xy_budget_soon(struct xy_budget *budget)

@@ -23,7 +23,8 @@ static int begin(struct xy_handshake *handshake)
 		return -ENODATA;
 	if (first != HANDSHAKE)
 		return -EPROTONOSUPPORT;
-	if (xy_budget_spent(&handshake->core->budget)) {
+	if (xy_budget_spent(&handshake->core->budget) ||
+	    xy_budget_greeted(&handshake->core->budget)) {
 		xy_count(handshake->core, XY_COUNT_MEMORY_REFUSED, 1);
 		return -ENOBUFS;
 	}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The units are what systemd understands, as tight as the page says, and not so tight that lanes
 would not work: their filter of system calls and their capabilities, around a real proxy."""
+import json
 import os
 import re
 import shutil
@@ -89,6 +90,16 @@ def the_program_has_these_options(_):
         assert done.returncode == 0, done.stderr
 
 
+def the_example_listens_where_the_unit_may_write(_):
+    """The rest of the file system is read-only there."""
+    with open(os.path.join(TOP, "docs", "examples", "xylem.json"), encoding="utf-8") as file:
+        paths = [address[len("unix:"):] for address in json.load(file)["listen"]
+                 if address.startswith("unix:")]
+    writable = ["/run/" + name for name in values("xylem.service", "RuntimeDirectory")]
+    assert values("xylem.service", "ProtectSystem") == ["strict"]
+    assert paths and all(os.path.dirname(path) in writable for path in paths), (paths, writable)
+
+
 def exposure_is_what_the_page_says(machine):
     said = run(ANALYZE, "security", "--offline=true", "--no-pager",
                os.path.join(installed(machine), "xylem.service"))
@@ -110,4 +121,5 @@ def within_its_bounds_lanes_work(machine):
 
 
 main([units_are_what_systemd_understands, the_program_has_these_options,
-      exposure_is_what_the_page_says, within_its_bounds_lanes_work])
+      the_example_listens_where_the_unit_may_write, exposure_is_what_the_page_says,
+      within_its_bounds_lanes_work])

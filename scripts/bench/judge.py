@@ -372,7 +372,7 @@ def main(arguments):
                         zip(target.cells, [*widths, 0])).rstrip())
     totals = collections.Counter(target.verdict for target in targets)
     print(f"{totals['met']} targets met, {totals['MISSED']} missed, "
-          f"{totals['not measured']} not measured")
+          f"{totals['not measured']} not measured." + disturbance(results))
     for failure in results.of["failed"]:
         print(f"FAILED: {json.dumps(failure)}")
     if options.table:

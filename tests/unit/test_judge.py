@@ -120,7 +120,8 @@ def test_memory_pipes_and_verdicts():
 
 
 def test_the_page_gets_the_table_between_its_markers_and_failures_have_a_status():
-    records = [MACHINE, run("xylem", "batch", rate=2e6), run("nats", "batch", rate=1e5)]
+    records = [MACHINE, dict(run("xylem", "batch", rate=2e6), elsewhere=0.07),
+               run("nats", "batch", rate=1e5)]
     with tempfile.TemporaryDirectory() as directory:
         path, page = os.path.join(directory, "results"), os.path.join(directory, "page")
         with open(path, "w", encoding="utf-8") as file:
@@ -130,6 +131,7 @@ def test_the_page_gets_the_table_between_its_markers_and_failures_have_a_status(
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             assert judge.main([path, "--docs", page]) == 0
         assert "1→1 batching, 64 B / best broker" in printed.getvalue()
+        assert "Something else took 7 %" in printed.getvalue()
         with open(page, encoding="utf-8") as file:
             text = file.read()
         assert text.startswith("before\n" + judge.BEGIN) and text.endswith(judge.END + "\nafter\n")

@@ -251,7 +251,8 @@ class Proxy(Container):
         return json.loads(self.execute("/bin/xylem", "status", "--json"))
 
     def clients(self, *beginnings):
-        """The connections whose names begin so, when all of them are there."""
+        """The connections whose names begin so, when all of them are there, or None: a status is
+        without those whose loop did not answer in time."""
         found = []
         connections = self.status()["connections"]
         for beginning in beginnings:
@@ -260,6 +261,10 @@ class Proxy(Container):
                 return None
             found += one
         return found
+
+    def there(self, *beginnings):
+        """The same, as soon as they are."""
+        return await_that(f"{beginnings} in the status", lambda: self.clients(*beginnings))
 
 
 def requests(pod, proxy, count):
@@ -270,7 +275,7 @@ def requests(pod, proxy, count):
     requester = Container(pod, "request", "--name", "requester", "--count", str(count), "--timeout",
                           "60s", "--quiet", "--hold", "svc", "a request of some bytes")
     await_that("all replies", lambda: f"{count:,} replies" in requester.output())
-    return proxy.clients("replier", "requester")
+    return proxy.there("replier", "requester")
 
 
 def moved_by_kernel(connections):

@@ -77,7 +77,7 @@ def lanes_between_pods(machine):
     requester = node.app(pods[1], "request", "--name", "requester", "--count", str(REQUESTS),
                          "--timeout", "60s", "--quiet", "--hold", "svc", "a request of some bytes")
     await_that("all replies", lambda: f"{REQUESTS:,} replies" in requester.output())
-    clients = proxy.clients("replier", "requester")
+    clients = proxy.there("replier", "requester")
     assert [client["peer"].split(":")[0] for client in clients] == ["10.77.1.2", "10.77.2.2"], clients
     assert all(client["lane"] for client in clients), clients
     share, frames = moved_by_kernel(clients)

@@ -28,7 +28,7 @@ def traffic(pod, proxy):
         "a message of some bytes")
     assert subscriber.wait() == 0, subscriber.output()
     await_that("all replies", lambda: f"{REQUESTS:,} replies" in requester.output())
-    clients = proxy.clients("replier", "requester", "publisher")
+    clients = proxy.there("replier", "requester", "publisher")
     assert [moved_by_kernel([client])[1] for client in clients[:2]] == [REQUESTS] * 2, clients
     return clients
 
@@ -90,7 +90,7 @@ def who_is_not_of_the_pod_works_without_a_lane(machine):
     seen = await_that("the stranger's requests", lambda: [
         c for c in proxy.clients("stranger") or [] if stranger.output().count("hi") == 10])
     assert not seen[0]["lane"], seen
-    assert proxy.clients("replier")[0]["lane"]
+    assert proxy.there("replier")[0]["lane"]
 
 
 def without_the_hosts_cgroups_there_is_only_itself(machine):

@@ -23,7 +23,7 @@ series() {
 	[ -s "$file" ] || return 0
 	jq -r -s "$@" "[.[] | $filter | select(.[1] != null and .[1] > 0)] | group_by(.[0])[] |
 		sort_by(.[1])[length / 2 | floor] | @tsv" "$file" >"$work/points"
-	[ -s "$work/points" ] || return 0
+	[ "$(wc -l <"$work/points")" -gt 1 ] || return 0
 	n=$((n + 1))
 	mv "$work/points" "$work/$n"
 	printf '%s"%s" using 1:2 with linespoints linewidth 2 pointtype 7 pointsize 0.4 title "%s"' \
@@ -74,28 +74,27 @@ of() {
 }
 count='set format x "%.0s%c"'
 
-of lanes message_ns "a message, random pairs"
-of lanes verdict_ns "of it the verdict"
-of lanes tcp_ns "loopback TCP, as many pairs"
-plot scale-lanes "A message on a lane, by the number of lanes" lanes ns "$count"
+# Times of the proxy's CPU and of the verdict: other work on the machine disturbs these least.
+of lanes verdict_ns "median of bursts"
+of lanes verdict_best_ns "best burst"
+plot scale-lanes "The verdict, lanes at random" lanes ns "$count"
 
-of lanes open_us "opening a lane"
-of shared subscribe_us "one more subscriber of a subject"
-plot scale-open "Becoming one of many" "lanes, subscribers" µs "$count"
+of lanes open_cpu_us "opening a lane"
+of shared subscribe_cpu_us "one more subscriber of a subject"
+plot scale-open "Becoming one of many: proxy's CPU" "lanes, subscribers" µs "$count"
 
-of flows message_ns "a message, one sender"
-of senders message_ns "a message, 100 senders"
-of flows verdict_ns "verdict, one sender"
-of senders verdict_ns "verdict, 100 senders"
-plot scale-flows "A message by a flow that is one of many" flows ns "$count"
+of flows verdict_ns "one sender, median"
+of flows verdict_best_ns "one sender, best burst"
+of senders verdict_ns "100 senders, median"
+of senders verdict_best_ns "100 senders, best burst"
+plot scale-flows "The verdict, flows at random" flows ns "$count"
 
-of subscriptions subscribe_us "SUBSCRIBE"
-of subscriptions declare_us "DECLARE: a look-up"
-of subscriptions publish_us "a message to three, SYNCed"
-of subscriptions change_us "SUBSCRIBE where messages flow"
-of library message_us "a message to libxylem"
-plot scale-subscriptions "By the number of subscriptions, three quarters with wildcards" \
-	subscriptions µs "$count"
+of subscriptions subscribe_cpu_us "SUBSCRIBE"
+of subscriptions declare_cpu_us "DECLARE: a look-up"
+of subscriptions publish_cpu_us "a message to three"
+of subscriptions change_cpu_us "SUBSCRIBE where messages flow"
+plot scale-subscriptions "Subscriptions, three quarters with wildcards: proxy's CPU" subscriptions µs \
+	"$count"
 
 of publishers message_ns "kernel path on" on
 of publishers message_ns "kernel path off" off

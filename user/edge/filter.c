@@ -71,8 +71,14 @@ static const int allowed[] = {
 	SCMP_SYS(exit_group),
 };
 
-#define IS(argument, value)         SCMP_CMP64(argument, SCMP_CMP_EQ, (uint64_t)(value))
-#define HAS(argument, bits, values) SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, bits, values)
+#define IS(number, value)                                                        \
+	{                                                                        \
+		.arg = (number), .op = SCMP_CMP_EQ, .datum_a = (uint64_t)(value) \
+	}
+#define HAS(number, bits, values)                                                                 \
+	{                                                                                         \
+		.arg = (number), .op = SCMP_CMP_MASKED_EQ, .datum_a = (bits), .datum_b = (values) \
+	}
 
 /* These only with these arguments; several lines for one call: any of them. */
 static const struct {

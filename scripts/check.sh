@@ -12,7 +12,7 @@
 # Environment: BUILD (build), JOBS (2), CHECK_ONLY (substring of a test's name),
 # CHECK_TIMEOUT (seconds, overrides the level's), CHECK_SKIPS=forbid (a skip is a failure),
 # CHECK_AGAIN=1 (a program that fails without a sanitizer's report runs once more, alone: in builds
-# that are many times slower a bound may be missed for that reason only; it is told).
+# that are many times slower a bound may be missed for that reason only; it is told, and why).
 # CHECK_RESULTS (a file, to which lines are added when a program ends: "seconds", a number and the
 # program; "ok", "fail" or "skip", program: test, for each of its tests).
 # Tests find the binary in $XYLEM and the build in $XY_BUILD, both absolute.
@@ -134,7 +134,8 @@ run_again() {
 		reports='ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime error:'
 		grep -q '^not ok' "$dir/out" || reports+='|ERROR: LeakSanitizer'
 		grep -qE "$reports" "$dir/out" "$dir/err" && continue
-		echo "AGAIN $level/$(basename "$test")"
+		echo "AGAIN $level/$(basename "$test"), because of:"
+		grep -hE '^not ok|: error: |ERROR' "$dir/out" "$dir/err" | head -n 20 | sed 's/^/# /'
 		run_one "$level" "$test" "$dir"
 	done
 }

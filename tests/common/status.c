@@ -11,8 +11,8 @@ json_t *status_take(const struct proxy *proxy)
 	json_t *status;
 	FILE *pipe;
 
-	snprintf(command, sizeof(command), "'%s' status --json --instance %s", proxy_binary(),
-		 proxy_instance(proxy));
+	snprintf(command, sizeof(command), "'%s' status --json --timeout 30s --instance %s",
+		 proxy_binary(), proxy_instance(proxy));
 	pipe = popen(command, "re");
 	assert_non_null(pipe);
 	status = json_loadf(pipe, 0, NULL);

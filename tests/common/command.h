@@ -56,6 +56,10 @@ const char *in_directory(const char *name);
 /* A file in it with so many times this text, mode 0600. */
 const char *file_with(const char *name, const char *text, size_t times);
 
+/* A port of the loopback address that somebody listens on; returns the descriptor that does. */
+#define PORT_TEXT_SIZE 32
+int port_take(char address[PORT_TEXT_SIZE]);
+
 /* `prepare` runs in the child. Arguments without the program's name, NULL at their end. */
 struct running start(void (*prepare)(void), const char *const *arguments);
 void finish(struct running running); /* until it has ended by itself; fills outcome */

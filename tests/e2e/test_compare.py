@@ -9,6 +9,9 @@ import sys
 import tempfile
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "tests", "common"))
+import tap  # noqa: E402
+
 BUILD = os.environ.get("XY_BUILD", os.path.join(TOP, "build"))
 COMPARE = os.path.join(TOP, "scripts", "bench", "compare.py")
 
@@ -105,19 +108,4 @@ def test_a_client_that_is_not_built_is_told():
     assert [record for record in records if record["kind"] == "skipped"], records
 
 
-def main():
-    tests = [(name, value) for name, value in globals().items() if name.startswith("test_")]
-    failed = 0
-    print(f"1..{len(tests)}")
-    for number, (name, run) in enumerate(tests, 1):
-        try:
-            run()
-            print(f"ok {number} - {name}")
-        except AssertionError as error:
-            failed += 1
-            print(f"not ok {number} - {name}")
-            print("\n".join(f"# {line}" for line in str(error).splitlines()), file=sys.stderr)
-    return failed
-
-
-sys.exit(1 if main() else 0)
+tap.main(globals())

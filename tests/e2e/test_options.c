@@ -16,21 +16,6 @@
 static const char *const commands[] = {"serve",  "pub",    "sub",    "request", "reply",
 				       "status", "doctor", "reload", "bench"};
 
-/* A port that somebody listens on. */
-static int port_take(char address[32])
-{
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t length = sizeof(in);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
-	assert_int_equal(listen(fd, 1), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &length), 0);
-	snprintf(address, 32, "127.0.0.1:%u", ntohs(in.sin_port));
-	return fd;
-}
-
 /* ---- every command --------------------------------------------------------------------------- */
 
 static void test_help_is_there_for_every_command(void **state)

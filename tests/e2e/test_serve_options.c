@@ -81,21 +81,6 @@ static int unix_bind(const char *path)
 	return fd;
 }
 
-/* A port that somebody listens on. */
-static int port_take(char address[32])
-{
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t length = sizeof(in);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
-	assert_int_equal(listen(fd, 1), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &length), 0);
-	snprintf(address, 32, "127.0.0.1:%u", ntohs(in.sin_port));
-	return fd;
-}
-
 /* ---- serve: the kernel path ------------------------------------------------------------------ */
 
 static void test_a_cgroup_that_is_none_is_named(void **state)

@@ -9,8 +9,9 @@ import sys
 import tempfile
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(TOP, "scripts", "bench"))
+sys.path[:0] = [os.path.join(TOP, "scripts", "bench"), os.path.join(TOP, "tests", "common")]
 import judge  # noqa: E402
+import tap  # noqa: E402
 
 MACHINE = {"kind": "machine", "cpus": 2, "kernel": "6.1", "model": "any", "memory_kib": 4194304,
            "date": "2001-02-03", "command": "make bench", "repetitions": 3, "duration_ms": 10,
@@ -149,19 +150,4 @@ def test_a_machine_that_had_other_things_to_do_is_told():
     assert "took 3 % of the CPUs' time in the median run, 50 % in the worst" in text, text
 
 
-def main():
-    tests = [(name, value) for name, value in globals().items() if name.startswith("test_")]
-    failed = 0
-    print(f"1..{len(tests)}")
-    for number, (name, run_test) in enumerate(tests, 1):
-        try:
-            run_test()
-            print(f"ok {number} - {name}")
-        except AssertionError as error:
-            failed += 1
-            print(f"not ok {number} - {name}")
-            print("\n".join(f"# {line}" for line in str(error).splitlines()), file=sys.stderr)
-    return failed
-
-
-sys.exit(1 if main() else 0)
+tap.main(globals())

@@ -7,6 +7,9 @@ import sys
 import tempfile
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "tests", "common"))
+import tap  # noqa: E402
+
 REPORT = os.path.join(TOP, "scripts", "vm", "report.py")
 GOOD = {
     "planned": "kernel/test_slots\nchaos\n",
@@ -107,19 +110,4 @@ def test_a_missing_kernel():
     assert status == 1 and "FAILED 5.10: no kernel could be fetched" in output, output
 
 
-def main():
-    tests = [(name, value) for name, value in globals().items() if name.startswith("test_")]
-    failed = 0
-    print(f"1..{len(tests)}")
-    for number, (name, run) in enumerate(tests, 1):
-        try:
-            run()
-            print(f"ok {number} - {name}")
-        except AssertionError as error:
-            failed += 1
-            print(f"not ok {number} - {name}")
-            print("\n".join(f"# {line}" for line in str(error).splitlines()), file=sys.stderr)
-    return failed
-
-
-sys.exit(1 if main() else 0)
+tap.main(globals())

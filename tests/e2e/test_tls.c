@@ -16,7 +16,7 @@
 #include "io/tls.h"
 
 static struct cert *ca, *other_ca, *proxy_cert, *client_cert;
-static char cert_path[128], key_path[128], ca_path[128];
+static char cert_path[128], key_path[128], ca_path[128], rules_path[128];
 
 static struct raw *tls_open(void)
 {
@@ -505,10 +505,14 @@ static void test_many_connections(void **state)
 
 int main(void)
 {
+	static const char rules[] =
+		"{\"access\": {\"identities\": {\">\":"
+		" {\"publish\": [\">\"], \"subscribe\": [\">\"], \"direct\": [\">\"]}}}}";
 	const char *arguments[] = {"--listen",        SECURE_LISTEN, "--tls-cert",  cert_path,
 				   "--tls-key",       key_path,      "--tls-ca",    ca_path,
 				   "--tls-min",       "1.2",         "--anonymous", "local",
-				   "--memory-budget", "64M",         NULL};
+				   "--memory-budget", "64M",         "--config",    rules_path,
+				   NULL};
 	const struct CMUnitTest tests[] = {
 		proxy_test(test_lanes_unix_and_tls_meet),
 		proxy_test(test_megabytes_arrive_in_order),
@@ -536,6 +540,7 @@ int main(void)
 	snprintf(cert_path, sizeof(cert_path), "%s", in_directory("cert.pem"));
 	snprintf(key_path, sizeof(key_path), "%s", in_directory("key.pem"));
 	snprintf(ca_path, sizeof(ca_path), "%s", in_directory("ca.pem"));
+	snprintf(rules_path, sizeof(rules_path), "%s", file_with("rules.json", rules, 1));
 	ca = cert_make(&(struct cert_options){.name = "ca", .is_ca = true});
 	other_ca = cert_make(&(struct cert_options){.name = "other", .is_ca = true});
 	proxy_cert = cert_make(&(struct cert_options){

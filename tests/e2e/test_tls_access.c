@@ -290,6 +290,7 @@ static void test_a_bad_file_leaves_what_was(void **state)
 	struct proxy *proxy = *state;
 	struct raw *raw = open_as(till);
 	uint64_t failed = status_counter(proxy, "reloads_failed");
+	char text[1024];
 
 	cert_write(in_directory("cert.pem"), 0644, "nothing");
 	fails(proxy, in_directory("cert.pem"), "no certificate");
@@ -299,10 +300,18 @@ static void test_a_bad_file_leaves_what_was(void **state)
 	fails(proxy, in_directory("key.pem"), "chmod");
 	cert_write(in_directory("ca.pem"), 0644, "");
 	fails(proxy, in_directory("ca.pem"), "no certificate");
+	/* Nobody's certificate is worth more for want of rules. */
+	snprintf(text, sizeof(text),
+		 "{\"tls-cert\": \"%s/cert.pem\", \"tls-key\": \"%s/key.pem\","
+		 " \"tls-ca\": \"%s/ca.pem\"}",
+		 directory_path(), directory_path(), directory_path());
+	file_with("xylem.json", text, 1);
+	fails(proxy, "tls-ca", "rules must say what they may do");
+	assert_false(may_declare(raw, "prices.milk"));
 	/* A listener with TLS stays one. */
 	file_with("xylem.json", "{\"anonymous\": \"any\"}", 1);
 	fails(proxy, SECURE_LISTEN, "give --tls-cert");
-	assert_int_equal(status_counter(proxy, "reloads_failed"), failed + 5);
+	assert_int_equal(status_counter(proxy, "reloads_failed"), failed + 6);
 	raw_expect_silence(raw);
 	assert_int_equal(serial_of(open_as(till)), serial_of(raw));
 }

@@ -12,11 +12,12 @@
 #define TLS_ANY "tls:127.0.0.1:0"
 
 static struct cert *ca, *cert, *other;
-static char cert_path[128], key_path[128], ca_path[128];
+static char cert_path[128], key_path[128], ca_path[128], rules_path[128];
 
 #define CHECK(...) \
 	RUN("serve", "--check-config", "--kernel-path", "off", "--listen", TLS_ANY, __VA_ARGS__)
-#define OWN "--tls-cert", cert_path, "--tls-key", key_path
+#define OWN   "--tls-cert", cert_path, "--tls-key", key_path
+#define RULES "--config", rules_path
 
 /* The last one said this, and nothing else. */
 static void said(const char *format, const char *path)
@@ -38,6 +39,7 @@ static int usual(void **state)
 	cert_write(cert_path, 0644, cert->pem);
 	cert_write(key_path, 0600, cert->key_pem);
 	cert_write(ca_path, 0644, ca->pem);
+	file_with("rules.json", "{\"access\": {\"identities\": {\"shop.*\": {}}}}", 1);
 	return 0;
 }
 
@@ -46,7 +48,7 @@ static void test_what_is_right_is_said_to_be(void **state)
 	(void)state;
 	CHECK(OWN);
 	ended(OK);
-	CHECK(OWN, "--tls-ca", ca_path, "--tls-min", "1.2");
+	CHECK(OWN, "--tls-ca", ca_path, RULES, "--tls-min", "1.2");
 	ended(OK);
 	assert_string_equal(outcome.err, "");
 }
@@ -101,7 +103,7 @@ static void test_files_are_what_they_must_be(void **state)
 	said("%s: this is not the key of the certificate", key_path);
 	usual(NULL);
 	cert_write(ca_path, 0644, "# nothing yet\n");
-	CHECK(OWN, "--tls-ca", ca_path);
+	CHECK(OWN, "--tls-ca", ca_path, RULES);
 	said("%s: holds no certificate in PEM", ca_path);
 }
 
@@ -118,7 +120,7 @@ static void test_files_are_closed_to_others(void **state)
 	CHECK(OWN);
 	ended(OK);
 	cert_write(ca_path, 0666, ca->pem);
-	CHECK(OWN, "--tls-ca", ca_path);
+	CHECK(OWN, "--tls-ca", ca_path, RULES);
 	said("%s: everybody may write to it (mode 666); chmod o-w it", ca_path);
 	cert_write(cert_path, 0666, cert->pem);
 	CHECK(OWN);
@@ -159,7 +161,7 @@ static void test_time_is_told_and_no_error(void **state)
 
 static void check_listen(const char *address, int status, const char *option, const char *value)
 {
-	RUN("serve", "--check-config", "--listen", address, OWN, option, value);
+	RUN("serve", "--check-config", "--listen", address, OWN, RULES, option, value);
 	ended(status);
 }
 
@@ -175,13 +177,34 @@ static void test_tls_alone_authenticates_nobody(void **state)
 	SAYS("no client could get in");
 	/* A certificate cannot be shown where there is no TLS. */
 	RUN("serve", "--check-config", "--listen", TLS_ANY, "--listen", "0.0.0.0:7400", OWN,
-	    "--tls-ca", ca_path);
+	    RULES, "--tls-ca", ca_path);
 	ended(USAGE);
 	SAYS("listen: 0.0.0.0:7400: clients from other machines must authenticate");
-	RUN("serve", "--check-config", "--listen", TLS_ANY, "--listen", ANY_PORT, OWN, "--tls-ca",
-	    ca_path);
+	RUN("serve", "--check-config", "--listen", TLS_ANY, "--listen", ANY_PORT, OWN, RULES,
+	    "--tls-ca", ca_path);
 	ended(USAGE);
 	SAYS("no client could get in");
+}
+
+/* One authority signs for many, and not for each to do what all may. */
+static void test_certificates_of_clients_need_rules(void **state)
+{
+	static const char why[] = "tls-ca: certificates have names, so that rules must say what "
+				  "they may do: add \"identities\" to \"access\" in the file of "
+				  "--config";
+
+	(void)state;
+	CHECK(OWN, "--tls-ca", ca_path);
+	said(why, NULL);
+	CHECK(OWN, "--tls-ca", ca_path, "--anonymous", "any");
+	said(why, NULL);
+	CHECK(OWN, "--tls-ca", ca_path, "--config", file_with("rules.json", "{}", 1));
+	said(why, NULL);
+	SERVE("--listen", TLS_ANY, OWN, "--tls-ca", ca_path);
+	said(why, NULL);
+	/* Those who show a token without a name are one, with TLS and without. */
+	CHECK(OWN, "--token-file", file_with("tokens", "0123456789abcdef\n", 1));
+	ended(OK);
 }
 
 /* Lanes are for those who speak plain TCP. */
@@ -206,6 +229,7 @@ int main(void)
 		one(test_time_is_told_and_no_error),
 		one(test_the_kernel_path_needs_a_listener_without_tls),
 		one(test_tls_alone_authenticates_nobody),
+		one(test_certificates_of_clients_need_rules),
 	};
 	int failed;
 
@@ -213,6 +237,7 @@ int main(void)
 	snprintf(cert_path, sizeof(cert_path), "%s", in_directory("cert.pem"));
 	snprintf(key_path, sizeof(key_path), "%s", in_directory("key.pem"));
 	snprintf(ca_path, sizeof(ca_path), "%s", in_directory("ca.pem"));
+	snprintf(rules_path, sizeof(rules_path), "%s", in_directory("rules.json"));
 	ca = cert_make(&(struct cert_options){.name = "ca", .is_ca = true});
 	cert = cert_make(&(struct cert_options){.name = "proxy", .issuer = ca});
 	other = cert_make(&(struct cert_options){.name = "other", .issuer = ca});

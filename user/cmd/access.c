@@ -252,21 +252,24 @@ static void section_take(const struct making *making, const struct xy_place *pla
 	}
 }
 
-/* Without rules everybody who is let in may do everything. Whoever gives names means otherwise. */
+/* Without rules everybody who is let in may do everything, which is for one user: whom a token
+ * without a name, or the way to the listener, tells from others. Names are for several. */
 static void check_names(const struct making *making, const char *token_file, bool named)
 {
-	static const char why[] = "has names, so that rules must say what they may do: add "
-				  "\"identities\" to \"access\" in the file of --config";
+	static const char why[] = "so that rules must say what they may do: add \"identities\" to "
+				  "\"access\" in the file of --config";
 
 	if (xy_access_has_rules(making->access))
 		return;
 	if (named)
-		xy_complain(making->complaints, "%s: %s", token_file, why);
+		xy_complain(making->complaints, "%s: has names, %s", token_file, why);
+	if (xy_access_anchors(making->access))
+		xy_complain(making->complaints, "tls-ca: certificates have names, %s", why);
 	if (xy_access_users(making->access)) {
 		const struct xy_place access = {.key = "access"};
 		const struct xy_place users = {.in = &access, .key = "users"};
 
-		COMPLAIN(making, &users, "%s", why);
+		COMPLAIN(making, &users, "has names, %s", why);
 	}
 }
 

@@ -453,6 +453,31 @@ static void test_half_handshakes_are_not_kept(void **state)
 	proxy_await_logged(proxy, "no handshake within 5 seconds");
 }
 
+/* Probes of whether the port is open: nothing is counted, nor logged. */
+static void test_who_ends_before_a_first_byte_has_not_failed(void **state)
+{
+	struct proxy *proxy = *state;
+	uint64_t failed = status_counter(proxy, "tls_failed");
+	uint64_t accepted = status_counter(proxy, "accepted");
+	unsigned logged = proxy_logged(proxy, "event=tls-failed");
+
+	for (unsigned n = 0; n < 20; n++) {
+		struct raw *raw = raw_connect_port(SECURE_PORT);
+
+		/* Before the proxy has taken it, and while that waits. */
+		if (n & 2)
+			await_counter(proxy, "accepted", accepted + n + 1);
+		if (n & 1)
+			raw_reset(raw);
+		else
+			raw_close(raw);
+	}
+	await_counter(proxy, "accepted", accepted + 20);
+	proxy_wait_idle(proxy);
+	assert_int_equal(status_counter(proxy, "tls_failed"), failed);
+	assert_int_equal(proxy_logged(proxy, "event=tls-failed"), logged);
+}
+
 /* Whoever they are, they do not press those who are known. */
 static void test_half_handshakes_have_a_share_of_the_budget(void **state)
 {
@@ -508,11 +533,10 @@ int main(void)
 	static const char rules[] =
 		"{\"access\": {\"identities\": {\">\":"
 		" {\"publish\": [\">\"], \"subscribe\": [\">\"], \"direct\": [\">\"]}}}}";
-	const char *arguments[] = {"--listen",        SECURE_LISTEN, "--tls-cert",  cert_path,
-				   "--tls-key",       key_path,      "--tls-ca",    ca_path,
-				   "--tls-min",       "1.2",         "--anonymous", "local",
-				   "--memory-budget", "64M",         "--config",    rules_path,
-				   NULL};
+	const char *arguments[] = {
+		"--listen",        SECURE_LISTEN, "--tls-cert", cert_path,  "--tls-key",   key_path,
+		"--tls-ca",        ca_path,       "--tls-min",  "1.2",      "--anonymous", "local",
+		"--memory-budget", "64M",         "--config",   rules_path, NULL};
 	const struct CMUnitTest tests[] = {
 		proxy_test(test_lanes_unix_and_tls_meet),
 		proxy_test(test_megabytes_arrive_in_order),
@@ -530,6 +554,7 @@ int main(void)
 		proxy_test(test_what_is_no_tls_is_told_so),
 		proxy_test(test_a_handshake_may_come_byte_by_byte),
 		proxy_test(test_broken_handshakes_end),
+		proxy_test(test_who_ends_before_a_first_byte_has_not_failed),
 		proxy_test(test_half_handshakes_are_not_kept),
 		proxy_test(test_half_handshakes_have_a_share_of_the_budget),
 		proxy_test(test_many_connections),

@@ -176,8 +176,8 @@ static void test_tls_alone_authenticates_nobody(void **state)
 	check_listen("tls:127.0.0.1:7443", USAGE, "--anonymous", "none");
 	SAYS("no client could get in");
 	/* A certificate cannot be shown where there is no TLS. */
-	RUN("serve", "--check-config", "--listen", TLS_ANY, "--listen", "0.0.0.0:7400", OWN,
-	    RULES, "--tls-ca", ca_path);
+	RUN("serve", "--check-config", "--listen", TLS_ANY, "--listen", "0.0.0.0:7400", OWN, RULES,
+	    "--tls-ca", ca_path);
 	ended(USAGE);
 	SAYS("listen: 0.0.0.0:7400: clients from other machines must authenticate");
 	RUN("serve", "--check-config", "--listen", TLS_ANY, "--listen", ANY_PORT, OWN, RULES,

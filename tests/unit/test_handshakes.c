@@ -61,7 +61,7 @@ static int setup(void **state)
 
 	(void)state;
 	xy_rcu_register_thread();
-	cert = cert_make(&(struct cert_options){.name = "proxy", .rsa_bits = 4096});
+	cert = cert_make(&(struct cert_options){.alternatives = "DNS:proxy", .rsa_bits = 4096});
 	server.certificate = (struct xy_tls_pem){cert->pem, strlen(cert->pem)};
 	server.key = (struct xy_tls_pem){cert->key_pem, strlen(cert->key_pem)};
 	client.ca = server.certificate;

@@ -338,9 +338,10 @@ static void test_bad_clients_are_refused(void **state)
 		       "purpose", "certificate");
 }
 
-static void expect_server_refused(const struct cert *trusted, const char *host, const char *why)
+static void expect_refused_by(const struct cert *cert, const struct cert *trusted, const char *host,
+			      const char *why)
 {
-	struct xy_tls_options server = options_of(true, server_cert, NULL);
+	struct xy_tls_options server = options_of(true, cert, NULL);
 	struct xy_tls_options client = options_of(false, NULL, trusted);
 	int results[2];
 
@@ -352,13 +353,24 @@ static void expect_server_refused(const struct cert *trusted, const char *host, 
 	test_teardown(NULL);
 }
 
+static void expect_server_refused(const struct cert *trusted, const char *host, const char *why)
+{
+	expect_refused_by(server_cert, trusted, host, why);
+}
+
 static void test_bad_servers_are_refused(void **state)
 {
+	struct cert *subject =
+		cert_make(&(struct cert_options){.name = "proxy.test", .issuer = ca});
+
 	(void)state;
 	expect_server_refused(other_ca, "proxy.test", "issuer");
 	expect_server_refused(ca, "other.test", "hostname mismatch");
 	expect_server_refused(ca, "127.0.0.2", "IP address mismatch");
 	expect_server_refused(NULL, "proxy.test", "issuer");
+	/* What the subject is called names no host. */
+	expect_refused_by(subject, ca, "proxy.test", "hostname mismatch");
+	cert_free(subject);
 }
 
 /* ---- bytes ----------------------------------------------------------------------------------- */

@@ -11,15 +11,16 @@
 #define TURN_MS   10
 #define HANDSHAKE 0x16 /* first byte of a record of TLS that begins one */
 
-/* When its first byte is there. 0, -errno. */
+/* When its first byte is there. 0, -errno. However it ends before, by a reset, too: who looks
+ * whether the port is open has done so then. */
 static int begin(struct xy_handshake *handshake)
 {
 	uint8_t first;
 	ssize_t got = recv(handshake->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
 
-	if (got < 0)
-		return errno == EINTR ? -EAGAIN : -errno;
-	if (got == 0)
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return -EAGAIN;
+	if (got <= 0)
 		return -ENODATA;
 	if (first != HANDSHAKE)
 		return -EPROTONOSUPPORT;
@@ -58,7 +59,6 @@ static void step(struct xy_handshake *handshake)
 	if (error == -EAGAIN)
 		return;
 	handshake->done = !error;
-	/* Who looks whether the port is open means no harm. */
 	if (error != -ENODATA)
 		xy_count(handshake->core, error ? XY_COUNT_TLS_FAILED : XY_COUNT_TLS_HANDSHAKES, 1);
 	handshake->over(handshake, error, error ? why_of(handshake, error, why) : "");

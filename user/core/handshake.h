@@ -26,7 +26,7 @@ struct xy_handshake {
 	/* What it waits for has changed: EPOLLIN, EPOLLOUT or both. */
 	void (*waits)(struct xy_handshake *handshake, uint32_t events);
 	/* Once; may free it. 0: done. -EPROTONOSUPPORT: what came is no TLS, and nothing has been
-	 * read of it. -ENODATA: nothing came before the end. Else why is a sentence. */
+	 * read of it. -ENODATA: nothing came before the end, or a reset. Else why is a sentence. */
 	void (*over)(struct xy_handshake *handshake, int error, const char *why);
 };
 

@@ -184,7 +184,8 @@ static void message_seen(int sent, int version, int type, const void *bytes, siz
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Whom the other side's certificate must name. */
+/* Whom the other side's certificate must name: among its subjectAltNames. What a subject is called
+ * is no name of a host (RFC 9525), and those who sign may not look whether it is. */
 static bool host_set(SSL *ssl, const char *host)
 {
 	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
@@ -192,7 +193,8 @@ static bool host_set(SSL *ssl, const char *host)
 	if (X509_VERIFY_PARAM_set1_ip_asc(param, host))
 		return true;
 	ERR_clear_error();
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+						       X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	return X509_VERIFY_PARAM_set1_host(param, host, 0) && SSL_set_tlsext_host_name(ssl, host);
 }
 

@@ -6,11 +6,13 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -214,6 +216,31 @@ static void test_a_unix_path_that_is_no_socket_is_named_and_left_alone(void **st
 	assert_int_equal(status.st_size, strlen("content"));
 }
 
+/* As on a machine that has just started. */
+static void with_empty_run(void)
+{
+	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("none", "/run", "tmpfs", 0, NULL) != 0)
+		_exit(126);
+}
+
+static void test_a_unix_path_below_the_runtime_directory_works_at_the_first_start(void **state)
+{
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	for (size_t path = 0; path < 2; path++) {
+		struct running running =
+			start(with_empty_run,
+			      STRINGS("serve", "--kernel-path", path ? "auto" : "off", "--listen",
+				      ANY_PORT, "--listen", "unix:/run/xylem/local.sock"));
+
+		await(running, "event=started");
+		SAYS("unix:/run/xylem/local.sock");
+		works(running);
+	}
+}
+
 static void test_addresses_that_are_none_are_named(void **state)
 {
 	static const char *const bad[] = {
@@ -366,6 +393,8 @@ int main(void)
 		cmocka_unit_test(test_a_unix_path_in_use_is_named_and_left_alone),
 		cmocka_unit_test(test_a_stale_unix_socket_is_replaced),
 		cmocka_unit_test(test_a_unix_path_that_is_no_socket_is_named_and_left_alone),
+		cmocka_unit_test(
+			test_a_unix_path_below_the_runtime_directory_works_at_the_first_start),
 		cmocka_unit_test(test_addresses_that_are_none_are_named),
 		cmocka_unit_test(test_too_few_descriptors_are_told_with_the_remedy),
 		cmocka_unit_test(test_an_instance_name_is_taken_once),

@@ -47,6 +47,7 @@ struct xy_server {
 	sigset_t handled; /* SIGTERM, SIGINT, perhaps SIGHUP: blocked for good, read by the main
 			     loop */
 	char instance[XY_INSTANCE_MAX + 1];
+	char directory[128]; /* where the lock is */
 	char lock_path[256];
 	int lock; /* -1 = not ours */
 };
@@ -95,10 +96,21 @@ static int lock_take(struct xy_server *server)
 	return 0;
 }
 
+/* Before there are listeners: a UNIX socket may be meant to lie in it. */
+static int directory_make(struct xy_server *server)
+{
+	int error = xy_runtime_directory(server->directory, sizeof(server->directory));
+
+	if (error)
+		xy_log(XY_LOG_ERROR, "start-failed",
+		       "why=\"no runtime directory\" path=%s error=%s", server->directory,
+		       xy_log_quoted(strerror(-error)));
+	return error;
+}
+
 /* The lock says which instances live: their pins and sockets are theirs. */
 static enum xy_exit instance_take(struct xy_server *server, const char *wanted)
 {
-	char directory[128];
 	int error;
 
 	if (!wanted) {
@@ -111,14 +123,7 @@ static enum xy_exit instance_take(struct xy_server *server, const char *wanted)
 	} else {
 		snprintf(server->instance, sizeof(server->instance), "%s", wanted);
 	}
-	error = xy_runtime_directory(directory, sizeof(directory));
-	if (error) {
-		xy_log(XY_LOG_ERROR, "start-failed",
-		       "why=\"no runtime directory\" path=%s error=%s", directory,
-		       xy_log_quoted(strerror(-error)));
-		return XY_EXIT_FAILURE;
-	}
-	snprintf(server->lock_path, sizeof(server->lock_path), "%s/%s.lock", directory,
+	snprintf(server->lock_path, sizeof(server->lock_path), "%s/%s.lock", server->directory,
 		 server->instance);
 	error = lock_take(server);
 	if (error) {
@@ -391,6 +396,10 @@ enum xy_exit xy_server_new(const struct xy_server_options *options, struct xy_se
 	xy_json_watch_memory();
 	if (limits_set(&server->core, options))
 		goto err_free;
+	if (directory_make(server)) {
+		status = XY_EXIT_FAILURE;
+		goto err_free;
+	}
 	if (xy_acceptor_new(options->listen, options->listens, options->unix_mode,
 			    &server->acceptor, why, sizeof(why))) {
 		xy_log(XY_LOG_ERROR, "start-failed", "option=--listen why=%s", xy_log_quoted(why));

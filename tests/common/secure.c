@@ -139,3 +139,8 @@ struct raw *secure_open(const struct secure_options *options)
 	assert_false(raw->lane);
 	return raw;
 }
+
+bool secure_shows(const struct raw *raw, const struct cert *cert)
+{
+	return X509_cmp(SSL_get0_peer_certificate(raw->ssl), cert->certificate) == 0;
+}

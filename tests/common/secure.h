@@ -38,5 +38,7 @@ const char *secure_why(void);
 struct raw *secure_reach(const struct secure_options *options);
 /* These, HELLO, SYNC; never a lane. */
 struct raw *secure_open(const struct secure_options *options);
+/* Whether this is what the proxy has shown it. */
+bool secure_shows(const struct raw *raw, const struct cert *cert);
 
 #endif

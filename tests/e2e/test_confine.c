@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <libgen.h>
 #include <limits.h>
 #include <poll.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -279,6 +281,16 @@ static void test_others_of_its_user_cannot_look_into_it(void **state)
 	works(running);
 }
 
+/* Root as xylem.service has it. */
+static void as_unit(void)
+{
+	static const int taken[] = {CAP_SETUID, CAP_SETGID, CAP_CHOWN};
+
+	for (size_t c = 0; c < LENGTH(taken); c++)
+		if (prctl(PR_CAPBSET_DROP, taken[c], 0, 0, 0))
+			_exit(126);
+}
+
 static void test_users_that_cannot_be_had_are_refused(void **state)
 {
 	(void)state;
@@ -298,6 +310,10 @@ static void test_users_that_cannot_be_had_are_refused(void **state)
 	    STRINGS("serve", "--listen", ANY_PORT, "--kernel-path", "off", "--user", "root"));
 	ended(USAGE);
 	SAYS("option=--user", "start as root");
+	run(as_unit, STRINGS("serve", "--listen", ANY_PORT, "--user", OTHER));
+	ended(USAGE);
+	SAYS("option=--user", "Operation not permitted", "CAP_SETUID, CAP_SETGID and CAP_CHOWN",
+	     "User=");
 }
 
 static void test_names_stand_for_users_and_their_groups(void **state)
@@ -308,37 +324,6 @@ static void test_names_stand_for_users_and_their_groups(void **state)
 	await(running, "event=started");
 	SAYS("user=65534 group=0 ");
 	works(running);
-}
-
-/* ---- reload ---------------------------------------------------------------------------------- */
-
-static void reload_tried(unsigned mode, const char *said)
-{
-	const char *tokens = file_with("tokens", "a-token-of-some-length\n", 1);
-	const char *const arguments[] = {"--user", OTHER, "--token-file", tokens, "--anonymous",
-					 "local",  NULL};
-	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
-	struct proxy *proxy;
-
-	assert_int_equal(chown(tokens, 0, 4712), 0);
-	assert_int_equal(chmod(tokens, mode), 0);
-	proxy = proxy_start(KERNEL_PATH_OFF, arguments);
-	/* Known before it is needed. */
-	assert_int_equal(proxy_logged(proxy, "event=reload-impossible"), mode == 0600);
-	proxy_signal(proxy, SIGHUP);
-	while (proxy_logged(proxy, said) == 0) {
-		assert_true(test_now_ms() < deadline);
-		poll(NULL, 0, 2);
-	}
-	traffic(proxy);
-	proxy_stop(proxy);
-}
-
-static void test_files_are_read_again_by_the_other_user(void **state)
-{
-	(void)state;
-	reload_tried(0640, "event=reloaded");
-	reload_tried(0600, "event=reload-failed");
 }
 
 /* ---- a loop that is not itself --------------------------------------------------------------- */
@@ -485,7 +470,6 @@ int main(void)
 		TEST(test_others_of_its_user_cannot_look_into_it),
 		TEST(test_users_that_cannot_be_had_are_refused),
 		TEST(test_names_stand_for_users_and_their_groups),
-		TEST(test_files_are_read_again_by_the_other_user),
 		TEST(test_a_loop_that_is_not_itself_gets_nowhere),
 		TEST(test_who_reads_files_again_can_read_those_of_its_user_only),
 		TEST(test_unconfined_it_would),

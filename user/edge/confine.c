@@ -95,7 +95,11 @@ enum xy_exit xy_confine(struct xy_server *server, struct xy_admin *admin,
 		if (!error)
 			error = xy_privileges_user(options->user, options->group);
 		if (error)
-			return failed("--user", "start as root, or without --user", error);
+			return failed("--user",
+				      "start as root that still has CAP_SETUID, CAP_SETGID and "
+				      "CAP_CHOWN, or without --user; in a unit of systemd User= "
+				      "stands for it",
+				      error);
 	}
 	error = xy_privileges_drop_but(maps_suffice, core, &confinement->bpf);
 	if (error)

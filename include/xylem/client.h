@@ -89,7 +89,8 @@ struct xy_client_options {
 	 * token in $XYLEM_TOKEN, else in the file $XYLEM_TOKEN_FILE, else none. */
 	const char *token_file;
 
-	/* Of tls:HOST:PORT; with another server -EINVAL. Files of PEM, read anew for each
+	/* Of tls:HOST:PORT; with another server -EINVAL, but variables do nothing then: a process
+	 * may have servers of both kinds. Files of PEM, read anew for each
 	 * connection. The server's certificate is verified, always. */
 	const char *tls_ca;   /* whom it must lead to; NULL = $XYLEM_TLS_CA, else whom the system
 				 trusts. Others may not write to it */

@@ -202,6 +202,20 @@ static void the_environment_says_what_options_do_not(void **state)
 	unsetenv("XYLEM_TLS_NAME");
 }
 
+/* A process may have servers of both kinds. */
+static void the_environment_says_nothing_of_a_server_without_tls(void **state)
+{
+	(void)state;
+	setenv("XYLEM_TLS_CA", "/nowhere", 1);
+	setenv("XYLEM_TLS_CERT", "/nowhere", 1);
+	setenv("XYLEM_TLS_NAME", "elsewhere.example", 1);
+	fake_start(&fake);
+	fake_close(&fake, fake_connect(&fake, (struct xy_client_options){0}));
+	unsetenv("XYLEM_TLS_CA");
+	unsetenv("XYLEM_TLS_CERT");
+	unsetenv("XYLEM_TLS_NAME");
+}
+
 static void a_certificate_of_a_stranger_is_refused(void **state)
 {
 	(void)state;
@@ -529,6 +543,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_server_that_is_trusted_is_spoken_to_by_name_and_by_address),
 		TEST(the_environment_says_what_options_do_not),
+		TEST(the_environment_says_nothing_of_a_server_without_tls),
 		TEST(a_certificate_of_a_stranger_is_refused),
 		TEST(a_certificate_for_another_name_is_refused),
 		TEST(a_certificate_out_of_its_time_is_refused),

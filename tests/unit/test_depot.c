@@ -24,7 +24,7 @@ static int two_setup(void **state)
 	if (!two)
 		return -1;
 	two->before = xy_pool_total_bytes();
-	two->depot = xy_depot_new(MOST);
+	two->depot = xy_depot_new(MOST, 0);
 	two->reads = pool_new(SEGMENT);
 	two->sends = pool_new(SEGMENT);
 	xy_pool_share(two->reads, two->depot);
@@ -110,6 +110,25 @@ static void what_nobody_needed_goes_back_to_the_system(void **state)
 	assert_int_equal(xy_depot_count(two->depot), 0);
 }
 
+/* Each loop asks once a period, one right behind the other. */
+static void who_asks_right_behind_another_gets_nothing_freed(void **state)
+{
+	struct two *two = *state;
+	struct xy_depot *slow = xy_depot_new(MOST, 3600 * 1000);
+
+	xy_pool_share(two->reads, slow);
+	xy_pool_share(two->sends, slow);
+	pass(two, MOST);
+	for (int period = 0; period < 2; period++) {
+		xy_pool_shrink(two->reads, 0);
+		xy_pool_shrink(two->sends, 0);
+		assert_int_equal(xy_depot_count(slow), MOST - CACHED);
+	}
+	xy_pool_share(two->reads, two->depot);
+	xy_pool_share(two->sends, two->depot);
+	xy_depot_free(slow);
+}
+
 static void under_pressure_it_keeps_nothing(void **state)
 {
 	struct two *two = *state;
@@ -164,6 +183,7 @@ int main(void)
 		DEPOT_TEST(a_stream_from_one_pool_to_another_maps_nothing_anew),
 		DEPOT_TEST(it_holds_no_more_than_it_may),
 		DEPOT_TEST(what_nobody_needed_goes_back_to_the_system),
+		DEPOT_TEST(who_asks_right_behind_another_gets_nothing_freed),
 		DEPOT_TEST(under_pressure_it_keeps_nothing),
 		DEPOT_TEST(threads_get_each_segment_once),
 	};

@@ -324,7 +324,8 @@ static enum xy_exit threads_new(struct xy_server *server, const struct xy_server
 
 	core->worker = calloc(XY_WORKERS_MAX, sizeof(struct xy_worker *));
 	core->numbers = xy_numbers_new(core->max_connections);
-	core->depot = xy_depot_new(core->budget.pool_cached * wanted);
+	/* Half: all loops ask, each once in an interval, and perhaps a little earlier. */
+	core->depot = xy_depot_new(core->budget.pool_cached * wanted, XY_SHRINK_MS / 2);
 	if (!core->worker || !core->numbers || !core->depot)
 		goto err_log;
 	error = xy_loop_new(&loop, &server->loop);

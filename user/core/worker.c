@@ -8,9 +8,7 @@
 #include "core/connection.h"
 #include "io/depot.h"
 
-/* What a burst needed goes back to the system in one to two of these intervals … */
-#define SHRINK_MS   1000
-/* … but for so many segments: rare traffic should not map and unmap with every message. */
+/* What does not go back to the system: rare traffic should not map and unmap with every message. */
 #define SHRINK_KEEP 4
 
 struct xy_worker *xy_worker_choose(const struct xy_core *core, const uint32_t *more)
@@ -66,7 +64,7 @@ static void shrink_later(struct xy_worker *worker)
 		return;
 	xy_pool_stats(worker->pool, &stats);
 	if (stats.cached > SHRINK_KEEP || xy_depot_count(worker->core->depot))
-		xy_timer_start(worker->loop, &worker->shrink_timer, SHRINK_MS);
+		xy_timer_start(worker->loop, &worker->shrink_timer, XY_SHRINK_MS);
 }
 
 /* What the events and tasks of this turn left to do: input of publishers that may go on, output of

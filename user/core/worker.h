@@ -17,6 +17,9 @@
 #include "io/loop.h"
 #include <xylem/pipe.h>
 
+/* What a burst needed goes back to the system in one to two of these intervals. */
+#define XY_SHRINK_MS 1000
+
 struct xy_worker {
 	struct xy_core *core;
 	struct xy_loop *loop;

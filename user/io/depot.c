@@ -5,17 +5,20 @@
 #include <stdlib.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "io/pipe_internal.h"
 
 struct xy_depot {
 	pthread_mutex_t lock;
 	struct xy_segment *free; /* last given first */
 	uint32_t most;
-	uint32_t idle;          /* the least that there were since xy_depot_shrink() */
+	uint32_t period_ms;
+	uint64_t next_ms;       /* before that nothing is looked at: see xy_depot_shrink() */
+	uint32_t idle;          /* the least that there were in this period */
 	_Atomic uint32_t count; /* changed under the lock */
 };
 
-struct xy_depot *xy_depot_new(uint32_t most)
+struct xy_depot *xy_depot_new(uint32_t most, uint32_t period_ms)
 {
 	struct xy_depot *depot = calloc(1, sizeof(*depot));
 
@@ -23,6 +26,7 @@ struct xy_depot *xy_depot_new(uint32_t most)
 		return NULL;
 	pthread_mutex_init(&depot->lock, NULL);
 	depot->most = most;
+	depot->period_ms = period_ms;
 	return depot;
 }
 
@@ -89,29 +93,41 @@ static void free_all(struct xy_segment *segment)
 	}
 }
 
-static void depot_cut(struct xy_depot *depot, bool idle_only)
+/* What is beyond the `keep` last given. Under the lock. */
+static struct xy_segment *cut(struct xy_depot *depot, uint32_t keep)
 {
 	struct xy_segment **at = &depot->free, *gone;
-	uint32_t keep;
 
-	pthread_mutex_lock(&depot->lock);
-	keep = idle_only ? xy_depot_count(depot) - depot->idle : 0;
 	for (uint32_t i = 0; i < keep; i++)
 		at = &(*at)->next;
 	gone = *at;
 	*at = NULL;
 	count_set(depot, keep);
 	depot->idle = keep;
-	pthread_mutex_unlock(&depot->lock);
-	free_all(gone);
+	return gone;
 }
 
 void xy_depot_trim(struct xy_depot *depot)
 {
-	depot_cut(depot, false);
+	struct xy_segment *gone;
+
+	pthread_mutex_lock(&depot->lock);
+	gone = cut(depot, 0);
+	pthread_mutex_unlock(&depot->lock);
+	free_all(gone);
 }
 
 void xy_depot_shrink(struct xy_depot *depot)
 {
-	depot_cut(depot, true);
+	uint64_t now = xy_clock_ms();
+	struct xy_segment *gone = NULL;
+
+	pthread_mutex_lock(&depot->lock);
+	/* Each pool asks; right behind another one nobody has had the time to need anything. */
+	if (now >= depot->next_ms) {
+		depot->next_ms = now + depot->period_ms;
+		gone = cut(depot, xy_depot_count(depot) - depot->idle);
+	}
+	pthread_mutex_unlock(&depot->lock);
+	free_all(gone);
 }

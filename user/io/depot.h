@@ -17,7 +17,9 @@
 
 struct xy_depot;
 
-struct xy_depot *xy_depot_new(uint32_t most); /* segments; NULL with errno */
+/* Segments that it holds at most, and the time at least for which one has lain unused before
+ * xy_pool_shrink() of any of the pools frees it. NULL with errno. */
+struct xy_depot *xy_depot_new(uint32_t most, uint32_t period_ms);
 /* When the pools are freed. NULL is fine. */
 void xy_depot_free(struct xy_depot *depot);
 /* From now on the pool keeps few segments to itself. The pool's thread. NULL is fine. */

@@ -115,7 +115,8 @@ struct xy_depot;
 bool xy_depot_give(struct xy_depot *depot, struct xy_segment *segment); /* false: it is full */
 struct xy_segment *xy_depot_take(struct xy_depot *depot);               /* NULL: it is empty */
 void xy_depot_trim(struct xy_depot *depot);                             /* to nothing */
-/* Frees what nobody needed since the last call. */
+/* Frees what nobody needed since the last call that did, a period ago or longer; else does nothing.
+ */
 void xy_depot_shrink(struct xy_depot *depot);
 
 /* ---- chains ---------------------------------------------------------------------------------- */

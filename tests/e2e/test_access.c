@@ -278,8 +278,11 @@ static void test_clients_show_a_token_from_a_file_or_the_environment(void **stat
 	const struct proxy *proxy = *state;
 	const char *mine = file_with("alice", ALICE "\r\n", 1),
 		   *wrong = file_with("wrong", EVE "x", 1);
-	const char *two = file_with("two", ALICE "\n" BOB "\n", 1);
+	const char *two = file_with("two", ALICE "\n" BOB "\n", 1), *far;
+	char apart[1024] = ALICE;
 
+	memset(apart + strlen(apart), '\n', 600);
+	far = file_with("far", strcat(apart, BOB), 1);
 	pub_with(proxy, NULL, NULL, NULL, UNREACHABLE);
 	SAYS("refused", "--token-file", "XYLEM_TOKEN");
 	pub_with(proxy, mine, NULL, NULL, OK);
@@ -292,6 +295,8 @@ static void test_clients_show_a_token_from_a_file_or_the_environment(void **stat
 	pub_with(proxy, NULL, ALICE, wrong, OK);
 	pub_with(proxy, two, NULL, NULL, USAGE);
 	SAYS("option --token-file: ", "two must hold one token");
+	pub_with(proxy, far, NULL, NULL, USAGE);
+	SAYS("option --token-file: ", "far must hold one token");
 	pub_with(proxy, NULL, NULL, "/nowhere/token", USAGE);
 	SAYS("XYLEM_TOKEN_FILE in the environment: /nowhere/token: No such file");
 	/* Let in, and told what it may not. */

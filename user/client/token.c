@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,8 +11,9 @@ int xy_token_read(const char *path, char ret_token[XY_TOKEN_MAX + 1])
 {
 	/* Not for ever, if it is a FIFO. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	char buffer[XY_TOKEN_MAX + 3];
+	char buffer[XY_TOKEN_MAX + 3]; /* "\r\n" and one too many */
 	ssize_t length;
+	bool whole;
 	int r = 0;
 
 	if (fd < 0)
@@ -22,9 +24,10 @@ int xy_token_read(const char *path, char ret_token[XY_TOKEN_MAX + 1])
 	close(fd);
 	if (r)
 		return r;
+	whole = (size_t)length < sizeof(buffer);
 	while (length && (buffer[length - 1] == '\n' || buffer[length - 1] == '\r'))
 		length--;
-	if (!length || length > XY_TOKEN_MAX || memchr(buffer, 0, (size_t)length) ||
+	if (!whole || !length || length > XY_TOKEN_MAX || memchr(buffer, 0, (size_t)length) ||
 	    memchr(buffer, '\n', (size_t)length)) {
 		r = -EBADMSG;
 	} else {

@@ -7,8 +7,9 @@
 
 #include "proto/json.h"
 
-/* The file's text without the newline at its end. -EBADMSG: that is not 1 … XY_TOKEN_MAX bytes
- * without a newline or a zero; other -errno. Any thread. */
+/* The file's text without newlines at its end. -EBADMSG: that is not 1 … XY_TOKEN_MAX bytes without
+ * a newline or a zero, or the file is longer than the longest token and "\r\n"; other -errno. Any
+ * thread. */
 int xy_token_read(const char *path, char ret_token[XY_TOKEN_MAX + 1]);
 
 #endif

@@ -81,6 +81,9 @@ static void test_a_listener_with_tls_needs_a_certificate(void **state)
 	SERVE("--listen", "tls:unix:/x", OWN);
 	ended(USAGE);
 	SAYS("'tls:unix:/x' is not HOST:PORT");
+	SERVE("--listen", "tls:unix:5", OWN); /* which reads like a host and its port, too */
+	ended(USAGE);
+	SAYS("'tls:unix:5' is not HOST:PORT");
 	SERVE("--listen", "tls:systemd", OWN);
 	ended(USAGE);
 }

@@ -31,16 +31,16 @@ struct serve {
 /* The form only; the server resolves and binds. */
 static bool is_address(const char *text)
 {
-	const char *colon;
+	const char *secured = xy_acceptor_tls(text), *colon;
 	unsigned long port;
 	char *end;
 
 	if (!strcmp(text, XY_LISTEN_GIVEN))
 		return true;
+	if (secured)
+		text = secured;
 	if (!strncmp(text, "unix:", 5))
-		return text[5] != 0;
-	if (xy_acceptor_tls(text))
-		text = xy_acceptor_tls(text);
+		return !secured && text[5] != 0;
 	colon = strrchr(text, ':');
 	if (!colon || colon == text || colon[1] < '0' || colon[1] > '9')
 		return false;

@@ -151,6 +151,17 @@ static void without_a_mount_there_is_none(void **state)
 	refused("pod:" UID, -ENOENT, "no cgroup v2 is mounted");
 }
 
+static void what_is_no_path_is_not_taken_for_one(void **state)
+{
+	(void)state;
+	node_with_systemd();
+	put("/proc/7/cgroup", "0::kubepods.slice\n");
+	refused("pid:7", -ENOENT, "there is no process 7, or it is in no cgroup v2");
+	put("/proc/self/mountinfo", "41 31 0:38 x /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+				    "42 31 0:38 / sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+	refused("all", -ENOENT, "no cgroup v2 is mounted");
+}
+
 static void outside_of_pods_it_is_all_of_the_mount(void **state)
 {
 	(void)state;
@@ -348,6 +359,7 @@ int main(void)
 		cmocka_unit_test(containers_are_known_by_the_names_of_their_directories),
 		tree_test(a_directory_is_taken_as_it_is),
 		tree_test(without_a_mount_there_is_none),
+		tree_test(what_is_no_path_is_not_taken_for_one),
 		tree_test(outside_of_pods_it_is_all_of_the_mount),
 		tree_test(a_pod_is_found_by_its_uid),
 		tree_test(both_drivers_pods_are_found),

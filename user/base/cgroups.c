@@ -48,7 +48,7 @@ int xy_cgroups_path(const char *root, pid_t pid, const char *controller, char re
 			continue;
 		*at++ = '\0';
 		at[strcspn(at, "\n")] = '\0';
-		if (!list_has(controllers, controller) || strlen(at) >= PATH_MAX)
+		if (!list_has(controllers, controller) || *at != '/' || strlen(at) >= PATH_MAX)
 			continue;
 		strcpy(ret_path, at);
 		error = 0;
@@ -94,7 +94,7 @@ static bool mount_parse(struct xy_cgroups_mounts *mounts)
 	for (int f = 1; field && f < 4; f++)
 		field = strtok_r(NULL, " ", &save);
 	path = strtok_r(NULL, " ", &save);
-	if (!field || !path)
+	if (!field || *field != '/' || !path || *path != '/')
 		return false;
 	unescape(field);
 	unescape(path);

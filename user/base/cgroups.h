@@ -4,7 +4,8 @@
  *
  * A hierarchy is named by the controller that it has: "memory", "name=systemd" … of v1, "" is v2's.
  * `root` stands in front of every path that is read: "" for the machine, a tree of files in tests.
- * Paths of cgroups begin at the root of this process's cgroup namespace: "/.." lies above it.
+ * Paths of cgroups begin at the root of this process's cgroup namespace: "/.." lies above it. All
+ * paths that are told begin with "/"; a line with any other is none.
  */
 #ifndef XY_BASE_CGROUPS_H
 #define XY_BASE_CGROUPS_H

@@ -21,6 +21,17 @@ static const struct floor {
 	{5, 10, 265}, {5, 15, 216}, {6, 1, 191}, {6, 6, 152}, {6, 12, 114}, {6, 18, 45},
 };
 
+/* Digits and nothing else, which sscanf alone would take a sign or blanks for. */
+static bool number_take(const char **at, unsigned *ret_number)
+{
+	int length;
+
+	if (!isdigit((unsigned char)**at) || sscanf(*at, "%9u%n", ret_number, &length) != 1)
+		return false;
+	*at += length;
+	return true;
+}
+
 /* The largest C of any A.B.C in the text: Debian and Ubuntu have an ABI's number in uname -r, and
  * the release that they follow elsewhere. */
 static unsigned patch_of(const char *text, unsigned major, unsigned minor, unsigned patch)
@@ -29,10 +40,12 @@ static unsigned patch_of(const char *text, unsigned major, unsigned minor, unsig
 	size_t length = (size_t)snprintf(start, sizeof(start), "%u.%u.", major, minor);
 	unsigned found;
 
-	for (const char *at = text; (at = strstr(at, start)); at += length)
+	for (const char *at = text, *number; (at = strstr(at, start)); at += length) {
+		number = at + length;
 		if ((at == text || (!isdigit((unsigned char)at[-1]) && at[-1] != '.')) &&
-		    sscanf(at + length, "%u", &found) == 1)
+		    number_take(&number, &found))
 			patch = xy_max(patch, found);
+	}
 	return patch;
 }
 
@@ -42,11 +55,14 @@ void xy_kernel_version(struct xy_kernel_version *ret_version)
 	unsigned major = 0, minor = 0, patch = 0;
 	char signature[128] = "";
 	struct utsname name;
+	const char *at = name.release;
 	FILE *file;
 
 	uname(&name);
 	snprintf(version.release, sizeof(version.release), "%.71s", name.release);
-	sscanf(name.release, "%u.%u.%u", &major, &minor, &patch);
+	/* What is missing is 0. */
+	if (number_take(&at, &major) && *at++ == '.' && number_take(&at, &minor) && *at++ == '.')
+		number_take(&at, &patch);
 	patch = patch_of(name.version, major, minor, patch);
 	file = fopen("/proc/version_signature", "re");
 	if (file) {

@@ -337,12 +337,14 @@ static void show_subscriptions(const json_t *status)
 	json_array_foreach(json_object_get(status, "subscriptions"), i, subscription)
 	{
 		/* None of the three can hold a tab. */
-		char row[1024];
+		json_t *row = json_sprintf("%s\t%s\t%s", text_of(subscription, "subject"),
+					   text_of(subscription, "group"),
+					   text_of(subscription, "overflow"));
 
-		snprintf(row, sizeof(row), "%s\t%s\t%s", text_of(subscription, "subject"),
-			 text_of(subscription, "group"), text_of(subscription, "overflow"));
-		json_object_set_new(counts, row,
-				    json_integer((json_int_t)number_of(counts, row) + 1));
+		key = json_string_value(row);
+		json_object_set_new(counts, key,
+				    json_integer((json_int_t)number_of(counts, key) + 1));
+		json_decref(row);
 	}
 	xy_table_init(&table, "SUBSCRIPTION", "GROUP", "OVERFLOW", ">CONNECTIONS", NULL);
 	json_object_foreach(counts, key, count)

@@ -188,11 +188,10 @@ $(BUILD)/tests/%.so: tests/preload/%.c tests/common/faults.h tests/common/captiv
 	$(CC) -std=gnu17 -O2 -g -Wall -Wextra -Werror -fPIC -fno-builtin -D_GNU_SOURCE -Iinclude -Itests \
 		-shared -o $@ $<
 
-# A fuzzer without a fuzzing library gives itself its corpus; objects of the commands' layer are for
-# the fuzzers of what users type.
+# A fuzzer without a fuzzing library gives itself its corpus; the commands' layer is for the fuzzers of
+# what users write.
 FUZZ_OBJ = $(patsubst tests/%.c,$(BUILD)/obj/tests/%.o,$(sort $(wildcard tests/fuzz/test_*.c)))
-FUZZ_CMD = $(BUILD)/obj/cmd/options.o
-$(call tests_of,fuzz): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_CMD) $(ARCHIVES)
+$(call tests_of,fuzz): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o $(A_cmd) $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $(BUILD)/obj/tests/fuzz/test_verdict.o: $(wildcard bpf/*.h)
@@ -286,7 +285,7 @@ fuzz:
 		SANITIZE='-fsanitize=fuzzer-no-link $(FUZZ_SANITIZE)' fuzzers
 	@FUZZ_SECONDS=$(SECONDS) scripts/fuzz.sh $(FUZZ_BUILD) $(FUZZER)
 fuzzers: $(FUZZ_OBJ:$(BUILD)/obj/tests/fuzz/test_%.o=$(BUILD)/fuzzers/%)
-$(BUILD)/fuzzers/%: $(BUILD)/obj/tests/fuzz/test_%.o $(FUZZ_CMD) $(ARCHIVES)
+$(BUILD)/fuzzers/%: $(BUILD)/obj/tests/fuzz/test_%.o $(A_cmd) $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 

@@ -5,6 +5,8 @@
 Files whose names are hashes were found by the fuzzers (scripts/fuzz.sh --merge) and stay.
 """
 
+import hashlib
+import json as json_module
 import os
 import struct
 
@@ -19,6 +21,10 @@ def put(fuzzer, name, data):
     os.makedirs(os.path.join(CORPUS, fuzzer), exist_ok=True)
     with open(os.path.join(CORPUS, fuzzer, name), "wb") as file:
         file.write(data)
+
+
+def json_text(value):
+    return json_module.dumps(value, indent=1).encode()
 
 
 def header(type_, payload=0, version=1, flags=0, target=0, source=ENDPOINT, sequence=0, ack=0,
@@ -255,6 +261,27 @@ def options():
         "rate": ["unix:/run/x", "-r", "1e3", "--rate", ".5", "x"],
         "rate-bad": ["unix:", "-r", "0", "x"],
         "rate-nan": ["unix:x", "-r", "nan", "x"],
+        "listen": ["systemd", "x"],
+        "listen-tls": ["tls:127.0.0.1:1", "x"],
+        "listen-tls-unix": ["tls:unix:5", "x"],
+        "listen-bracket": ["[]:[::1]:5", "x"],
+        "listen-zeros": ["127.0.0.1:00000000080", "x"],
+        "user": ["alice", "x"],
+        "user-group": ["alice:wheel", "x"],
+        "user-numbers": ["1000:4294967294", "x"],
+        "user-last-number": ["4294967295:0", "x"],
+        "user-no-group": ["7:", "x"],
+        "user-long": ["a" * 64 + ":wheel", "x"],
+        "sizes": ["0,64,1K,1M,1048576", "x"],
+        "sizes-large": ["2M", "x"],
+        "sizes-many": ["1," * 32 + "1", "x"],
+        "cpus": ["0,0-0", "x"],
+        "cpus-backwards": ["1-0", "x"],
+        "cpus-beyond": ["0-4000", "x"],
+        "size": ["x:1", "-s", "64M", "--size", "1.5G", "-s33554432", "--size=8388608K", "x"],
+        "size-small": ["x:1", "-s", "31.9M", "x"],
+        "size-huge": ["x:1", "-s", "9007199254740993G", "x"],
+        "size-unit": ["x:1", "-s", "64MB", "x"],
         "number-optional": ["1.2.3.4:99999", "--number", "x"],
         "number-bad": ["1.2.3.4:", "--number=4", "x"],
         "number-large": [":1", "--large", "18446744073709551615", "x"],
@@ -343,5 +370,288 @@ def proxies():
         put("proxy", "client-" + name, b"\x02" + data)
 
 
-for write_corpus in (frames, json, subjects, verdicts, pipes, clients, options, proxies):
+def configs():
+    whole = json_text({
+        "#": "all of it", "listen": ["127.0.0.1:7400", "unix:/run/x.sock", "tls:[::1]:7443"],
+        "unix-mode": "0660", "cgroup": "pod:0d3f1c9e-8a2b-4c5d-9e6f-112233445566",
+        "kernel-path": "auto", "instance": "main", "admin": "/run/a.sock", "token-file": "t",
+        "tls-cert": "c", "tls-key": "k", "tls-ca": "a", "tls-min": "1.3", "anonymous": "local",
+        "loops": 4, "max-connections": 1000, "lanes": 4096, "flows": 16384,
+        "stuck-after": "100ms", "memory-budget": "1.5G", "user": "nobody", "confine": "on",
+        "log-level": "info"})
+    access = json_text({"access": {
+        "#": "who", "users": [{"uid": 0, "identity": "admin"}, {"gid": 7, "identity": "shop.a"},
+                              {"uid": 7, "gid": 7, "identity": "shop.b", "#": "never"}],
+        "identities": {
+            "admin": {"publish": [">"], "subscribe": [">"], "direct": [">"]},
+            "shop.*": {"publish": {"allow": ["orders.>"], "deny": ["orders.secret.>"]},
+                       "subscribe": ["prices.*"], "direct": ["shop.*"], "#": 1},
+            "anonymous": {}, "#later": 5, ">": {"publish": {"deny": ["orders.secret.a"]}}}}})
+    cases = {
+        "whole": whole,
+        "access": access,
+        "empty": b"{}",
+        "nothing": b"",
+        "array": b"[]",
+        "cut": b'{\n"listen": [',
+        "twice": b'{"loops": 1,\n"loops": 2}',
+        "zero": b'{"instance": "a\\u0000"}',
+        "not-utf8": b'{"instance": "\xff"}',
+        "deep": b'{"a":' + b"[" * 2500,
+        "numbers": b'{"loops": 0, "lanes": 1e3, "flows": -1, "stuck-after": 0.01,\n'
+                   b'"memory-budget": 9007199254740993, "max-connections": 9223372036854775808}',
+        "numbers-right": b'{"stuck-after": 0.0105, "memory-budget": 33554432.5, "loops": 64}',
+        "types": b'{"listen": {}, "loops": "4", "instance": 5,\n"kernel-path": true, "lanes": null,\n'
+                 b'"stuck-after": [], "unix-mode": 660}',
+        "listen-text": b'{"listen": "systemd"}',
+        "listen-wrong": b'{"listen": [\n"::1:7400",\n"x:",\n5, "unix:", "tls:unix:a", "[::1:5"]}',
+        "listen-empty": b'{"listen": []}',
+        "listen-many": json_text({"listen": ["a:1"] * 65}),
+        "unknown": b'{"lane": 4,\n"check-config": true, "config": "x",\n"": 0}',
+        "escapes": b'{"\\u006coops":\n3, "in\\"st\\\\ance":\n[{"a": "}]"}, "\\n"],\n"x": 1}',
+        "access-types": b'{"access": {"users": {}, "identities": [],\n"x": 1}}',
+        "access-inner": b'{"access": {"users": [5, {}, {"uid": 1}, {"uid": 65534, "identity": "a"},\n'
+                        b'{"uid": -1, "gid": 4294967295, "identity": 5, "x": 1}],\n'
+                        b'"identities": {"a..b": {}, "a": 5, "b": {"x": 1, "publish": 5, "direct": [5,\n'
+                        b'"a b"], "subscribe": {"allow": 5, "x": [], "deny": ["a*.b"]}}}}}',
+        "access-no-rules": b'{"access": {"users": [{"uid": 1, "identity": "a"}]}}',
+        "access-no-identity": b'{"access": {"identities": {}}}',
+        "access-nobody": b'{"access": {"users": [{"uid": 1, "identity": "anonymous"}]}}',
+        "access-name-long": json_text({"access": {"identities": {"a" * 300: {}, "b" * 200: {}}}}),
+        "place-long": json_text({"access": {"identities": {"a" * 250: {"publish": {"c" * 600: 1}}}}}),
+    }
+    for name, data in cases.items():
+        put("config", name, data)
+
+
+def tokens():
+    token, digest = b"5f1c3a0be2cd4c2f96e5d24e", b"sha256:" + b"9f86d081" * 8
+    cases = {
+        "alone": token,
+        "alone-newline": token + b"\n",
+        "alone-crlf": token + b"\r\n",
+        "alone-newlines": token + b"\n" * 600,
+        "alone-then-more": token + b"\n" * 600 + b"more",
+        "longest-crlf": b"x" * 512 + b"\r\n",
+        "longest-newlines": b"x" * 512 + b"\n\n\n",
+        "named": b"# all\n\nshop.till  " + token + b"\r\nshop.backup\t" + digest + b"\n",
+        "twice": token + b"\na " + token + b"\n",
+        "digest-of-token": b"a " + token + b"\nb sha256:"
+                           + hashlib.sha256(token).hexdigest().encode() + b"\n",
+        "digest-upper": b"a " + digest.upper() + b"\na sha256:" + b"9F86D081" * 8 + b"\n",
+        "digest-short": digest[:-1] + b"\n",
+        "digest-long": digest + b"0\n",
+        "short": b"a 123456789012345\n",
+        "least": b"1234567890123456",
+        "longest": b"x" * 512,
+        "too-long": b"x" * 513,
+        "three": b"a b " + token,
+        "name-wrong": b"a..b " + token + b"\n* " + token,
+        "nobody": b"anonymous " + token,
+        "name-longest": b"n" * 128 + b" " + token + b"\n" + b"n" * 129 + b" " + token + b"1",
+        "not-printable": token + b"\xc3\xa4\n" + token + b"\x7f\n",
+        "zero": token + b"\x00\n",
+        "empty": b"",
+        "comment": b"#" + token,
+        "blanks": b" \t " + token + b" \t\n \t\n",
+    }
+    for name, data in cases.items():
+        put("tokens", name, data)
+
+
+def cgroups():
+    uid, other = "0d3f1c9e-8a2b-4c5d-9e6f-112233445566", "3f2a9b0c4d5e6f708192a3b4c5d6e7f8"
+    id_ = "4be1a6c0d2f34567890abcdef0123456789abcdef0123456789abcdef0123456"
+    node = "kubepods.slice/kubepods-burstable-pod" + uid.replace("-", "_") + ".slice"
+    v2 = "41 31 0:38 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw,nsdelegate"
+    v1 = "35 31 0:32 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory"
+    initial, private = "cgroup:[4026531835]", "cgroup:[4026532999]"
+    host = "77 31 0:38 /../.. /host rw,relatime - cgroup2 cgroup2 rw"
+    own = "0::/" + node + "/cri-containerd-" + id_ + ".scope"
+    cases = {
+        "all": ["all", "a", "b", "", "max", initial, v2, "", "0::/system.slice"],
+        "pid": ["pid:77", "pod" + uid, uid, "", "1024", initial, v2, "", "0::/" + node],
+        "pid-wrong": ["pid:0x1", "", "", "", "", "", v2, "", "0::/"],
+        "pid-none": ["pid:78", "/a", "/", "", "", "", v2, "", "0::/"],
+        "pid-above": ["pid:77", "/a/b", "/a", "", "", private, v2, "", "0::/../x"],
+        "pid-no-path": ["pid:77", "", "", "", "", "", v2, "", "0::roup2 x"],
+        "mount-no-path": ["all", "", "", "", "", "", v2.replace(" / ", " x "),
+                          v2.replace("/sys", "sys"), "", "0::/"],
+        "pid-outside": ["pid:77", "/a b", "/a\\", "", "", private,
+                        v2.replace(" / ", " /x "), "", "0::/y"],
+        "pod": ["pod:" + uid, node[15:], uid, "", "5", initial, v2, "", own],
+        "pod-slice": ["pod:" + uid.replace("-", "_"), "kubepods-pod" + other + ".slice", other, "",
+                      "-1", initial, v2, "", "0::/"],
+        "pod-wrong": ["pod:x", "xpod" + uid, uid + "0", "", " 7", initial, v2, "", "0::/"],
+        "pod-none": ["pod:" + uid[::-1], "-pod" + uid, "-", "", "", "", v2, "", "0::/"],
+        "container": ["container:containerd://" + id_, "docker-" + id_ + ".scope", id_[:12],
+                      "memory", "99", "", v2, "", "3:memory:/a"],
+        "container-two": ["container:" + id_[:13], "crio-conmon-" + id_ + ".scope", id_, "", "", "",
+                          v2, "", "0::/"],
+        "container-short": ["container:" + id_[:11], id_, "a://" + id_, "", "", "", v2, "", "0::/"],
+        "default-pod": ["", "x" + id_, "://" + id_, "", "", initial, v2, "", own],
+        "default-private": ["", "", "", "", "", private, v2, "", "0::/"],
+        "default-host": ["/sys/fs/cgroup", "/h", "/", "", "", private, v2, host, "", "0::/"],
+        "v1": ["all", "a", "b", "cpu", "4096", initial, v1, v2, "",
+               "5:cpu,cpuacct:/kubepods/pod" + uid, "4:memory:/kubepods/pod" + uid, "0::/"],
+        "v1-only": ["all", "a", "b", "cpu", "4096", initial, v1, "", "4:memory:/a"],
+        "nothing": [],
+        "escapes": ["all", "a b\\c", "d\te", "", "", "", v2.replace("/sys", "/\\163ys"), "", "0::/"],
+        "over": ["all", "/a/b/", "/a", "", "18446744073709551616", "", v2, v2, "", "0::/", "0::/b"],
+        "cut": ["all", "", "", "", "", "", "41 31 0:38 /", "41 - cgroup2", " - cgroup2 ", "", "0:", "::"],
+    }
+    for name, lines in cases.items():
+        put("cgroup", name, "\n".join(lines).encode())
+
+
+def statuses():
+    connection = {"name": "a\x1b[2J", "identity": "shop.till", "endpoint": "ab", "peer": "1.2.3.4:5",
+                  "lane": True, "slot": 7, "kind": "tcp", "queued_bytes": 4096, "dropped": 3,
+                  "subscriptions": 2, "in": {"frames": 9}, "out": {"frames": 1 << 40},
+                  "kernel": {"frames": 5, "bytes": 600, "passed": 2, "received": 1,
+                             "reasons": {"no-flow": 4, "never": 0, "x" * 120: 9}}}
+    plain = dict(connection, lane=False, kernel=None, tls={"version": "TLSv1.3"}, name="b\n")
+    subscription = {"subject": "a.>", "group": "g", "overflow": "block", "subscriber": "ab"}
+    status = {
+        "instance": "main", "version": "0.1.0", "pid": 4, "uptime_ms": 8000000, "draining": True,
+        "listen": ["127.0.0.1:7400", 5] + ["unix:/run/%d" % i for i in range(60)],
+        "kernel_path": {"active": True, "slots": 4096, "flows": 9, "cgroup": "/sys", "untested": "x",
+                        "cgroup_why": "all", "sockets_left": 2, "pins": "/sys/fs/bpf/x"},
+        "confinement": {"active": True, "user": 0, "group": 0, "capabilities": ["bpf"],
+                        "filter": True, "reason": ""},
+        "loops": [{"name": "loop-0", "connections": 2, "stuck_count": 3, "stuck": True,
+                   "stuck_longest_ms": 900}, {"name": "admin"}, 5],
+        "pool_bytes": 1 << 62, "memory": {"used": 1, "budget": 2, "high": 3, "pressed": True},
+        "connections": [connection, plain, 5], "subscriptions": [subscription] * 3 + [{}],
+        "slow": [{"name": "a", "endpoint": "ab", "held": 1023, "waited_for": True,
+                  "dropped": {"drop-oldest": {"messages": 7}}}],
+        "flows": [{"from": "ab", "subject": "a", "target": "t", "members": 2},
+                  {"from": "cd", "subject": "", "target": "ab"}],
+        "subjects": [{"subject": "ä\u0085", "id": "1", "declared": -1, "receivers": 0}],
+        "counters": {"frames": 1000, "x\ty": "z"}}
+    before = dict(status, connections=[dict(connection, kernel={"frames": 1, "passed": 9})])
+
+    def answer(value):
+        return json_module.dumps(value, ensure_ascii=False).encode()
+    cases = {
+        "whole": answer(before) + b"\n" + answer(status),
+        "first": b"\n" + answer(status),
+        "empty": b"{}\n{}",
+        "array": b"\n[]",
+        "nothing": b"\n",
+        "off": answer({"kernel_path": {"active": False, "reason": "no"}, "draining": 1,
+                       "confinement": {"reason": "off"}, "listen": {}, "loops": {"a": 1}})
+        .join([b"\n", b""]),
+        "types": b"\n" + answer({name: {"x": [1], "y": {"name": []}} for name in status}),
+        "long": b"\n" + answer({"subscriptions": [dict(subscription, subject="s" * 1100),
+                                                  dict(subscription, group="ö" * 600), subscription],
+                                "subjects": [{"subject": "s" * 3000}]}),
+        "tabs": b"\n" + answer({"subscriptions": [dict(subscription, subject="a\tb", group="\t")]}),
+        "negative": b"\n" + answer({"connections": [dict(connection, slot=-5, dropped=-1)],
+                                    "uptime_ms": -1, "pool_bytes": -1}),
+    }
+    for name, data in cases.items():
+        put("status", name, data)
+
+
+def versions():
+    cases = {
+        "plain": ["6.1.191", "#1 SMP", ""],
+        "debian": ["6.1.0-44-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.164-1 (2026-01-01)", ""],
+        "ubuntu": ["5.15.0-91-generic", "#101-Ubuntu SMP",
+                   "Ubuntu 5.15.0-91.101-generic 5.15.131\n5.15.999"],
+        "old": ["4.19.0", "", ""],
+        "oldest": ["5.9.265", "", ""],
+        "two": ["6.12", "x 6.12.114", ""],
+        "other-series": ["6.6.1", "16.6.200 6.6.6.6.200 6.60.7 a6.6.5 6.6.", "6.6.4.9"],
+        "none": ["a.b.c", "", ""],
+        "negative": ["6.-56.12", "", ""],
+        "negative-elsewhere": ["6.1.1", "6.1.-5 6.1. 9 6.1.+7", ""],
+        "huge": ["6.1.4294967296", "99999999999999999999.1.1", "6.1.99999999999999999999"],
+        "long": ["6.1.1" + "x" * 80, "6.1.2" + "y" * 80, "z" * 126 + "6.1.3"],
+    }
+    for name, lines in cases.items():
+        put("version", name, "\n".join(lines).encode())
+
+
+def handshakes():
+    def record(type_, body, length=None):
+        return struct.pack(">BHH", type_, 0x303, len(body) if length is None else length) + body
+
+    def message(length, type_=1, body=None):
+        return struct.pack(">I", type_ << 24 | length) + (b"m" * length if body is None else body)
+    changed = record(20, b"\x01")
+    cases = {
+        "hello": record(22, message(200)),
+        "largest": record(22, message(16384, body=b"m" * 60)),
+        "too-large": record(22, message(16385, body=b"")),
+        "across": record(22, message(90)[:3]) + record(22, b"") + record(22, message(90)[3:]),
+        "body-across": record(22, message(90)[:40]) + record(22, message(90)[40:]),
+        "two-in-one": record(22, message(5) + message(0) + message(70000, body=b"")),
+        "retried": record(22, message(9)) + changed + record(22, message(70000, body=b"")),
+        "encrypted": record(22, message(9) + message(3)) + changed
+        + record(22, message(70000, body=b"")),
+        "changed-within": record(22, message(9)[:5]) + changed + record(22, message(9)[5:]
+                                                                       + message(1 << 23, body=b"")),
+        "changed-long": record(20, b"x" * 300) + record(22, message(17000, body=b"")),
+        "alert": record(21, b"\x02\x28") + record(22, message(70000, body=b"")),
+        "data": record(23, b"e" * 40),
+        "cut": record(22, b"\x01\x00\x00", 400),
+        "empty-records": record(22, b"") * 5 + record(20, b"") + record(22, message(1)),
+    }
+    for name, data in cases.items():
+        for piece in 0, 1, 3:
+            put("handshake", "%s-by-%d" % (name, piece) if piece else name,
+                bytes([piece]) + data)
+
+
+def environments():
+    cases = {
+        "many": ["PATH=/bin", "XYLEM_SERVE_LISTEN=127.0.0.1:0 unix:/run/x\ttls:[::1]:5",
+                 "XYLEM_SERVE_KERNEL_PATH=off", "XYLEM_SERVE_LOOPS=4", "XYLEM_SERVE_MEMORY_BUDGET=64M",
+                 "XYLEM_SERVE_STUCK_AFTER=1.5s", "XYLEM_SERVE_CONFIG=/etc/x", "XYLEM_SERVE_CONFINE=off"],
+        "texts": ["XYLEM_SERVE_UNIX_MODE=0660", "XYLEM_SERVE_INSTANCE=a.b-c_d",
+                  "XYLEM_SERVE_CGROUP=all", "XYLEM_SERVE_USER=nobody", "XYLEM_SERVE_TLS_MIN=1.2"],
+        "wrong": ["XYLEM_SERVE_LOOPS=65", "XYLEM_SERVE_LANES=0x10", "XYLEM_SERVE_UNIX_MODE=888",
+                  "XYLEM_SERVE_TLS_MIN=1", "XYLEM_SERVE_STUCK_AFTER=9ms", "XYLEM_SERVE_ADMIN="],
+        "unknown": ["XYLEM_SERVE_LANE=1", "XYLEM_SERVE_=1", "XYLEM_SERVE_LOOPS", "XYLEM_SERVER=x"],
+        "flag": ["XYLEM_SERVE_CHECK_CONFIG=true"],
+        "empty": ["XYLEM_SERVE_LISTEN= \t", "XYLEM_SERVE_LOOPS="],
+        "twice": ["XYLEM_SERVE_LOOPS=1", "XYLEM_SERVE_LOOPS=2", "XYLEM_SERVE_LISTEN=a:1",
+                  "XYLEM_SERVE_LISTEN=b:1"],
+        "listen-many": ["XYLEM_SERVE_LISTEN=" + "a:1 " * 65],
+        "service": ["NOTIFY_SOCKET=/run/x", "WATCHDOG_USEC=3000000", "WATCHDOG_PID=@",
+                    "LISTEN_PID=@", "LISTEN_FDS=1"],
+        "service-abstract": ["NOTIFY_SOCKET=@x", "WATCHDOG_USEC=18446744073709551616"],
+        "service-other": ["NOTIFY_SOCKET=@x", "WATCHDOG_USEC=5", "WATCHDOG_PID=1", "LISTEN_PID=1",
+                          "LISTEN_FDS=1"],
+        "service-many": ["LISTEN_PID=@", "LISTEN_FDS=2147483648", "NOTIFY_SOCKET=x"],
+        "service-sign": ["LISTEN_PID=@", "LISTEN_FDS=+1", "NOTIFY_SOCKET=/" + "p" * 107,
+                         "WATCHDOG_USEC= 5"],
+    }
+    for name, lines in cases.items():
+        put("environment", name, "\n".join(lines).encode())
+
+
+def lines():
+    def line(length, byte=b"x"):
+        return struct.pack(">H", length) + byte
+    cases = {
+        "one": line(3),
+        "one-ended": line(3) + b"\n",
+        "empty": b"",
+        "empty-lines": line(0) * 9,
+        "two": line(1, b"a") + line(2, b"b") + b"\n",
+        "larger-than-a-piece": line(1, b"a") + line(20000, b"b") + line(3, b"c"),
+        "many-pieces": b"".join(line(5000, bytes([65 + i])) for i in range(20)) + b"\n",
+        "growing": b"".join(line(3000 * i, bytes([65 + i])) for i in range(1, 15)),
+        "zeros": line(4, b"\0") + line(4, b"\n"),
+    }
+    for name, data in cases.items():
+        put("lines", name, data)
+
+
+for write_corpus in (frames, json, subjects, verdicts, pipes, clients, options, proxies,
+                     configs, tokens, cgroups, statuses, versions, handshakes,
+                     environments, lines):
     write_corpus()

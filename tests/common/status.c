@@ -21,7 +21,7 @@ json_t *status_take(const struct proxy *proxy)
 	return status;
 }
 
-static bool is_whole(json_t *status)
+bool status_is_whole(json_t *status)
 {
 	json_t *loop;
 	size_t i;
@@ -39,7 +39,7 @@ json_t *status_take_whole(const struct proxy *proxy)
 	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
 	json_t *status = status_take(proxy);
 
-	while (!is_whole(status)) {
+	while (!status_is_whole(status)) {
 		assert_true(test_now_ms() < deadline);
 		json_decref(status);
 		status = status_take(proxy);

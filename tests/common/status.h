@@ -15,6 +15,7 @@ json_t *status_take(const struct proxy *proxy); /* the caller's reference */
 /* The same, with what all loops own: one that the machine does not run for a while counts as stuck,
  * and is passed by. For questions whose answer may be that something is not there. */
 json_t *status_take_whole(const struct proxy *proxy);
+bool status_is_whole(json_t *status);
 /* With this client's connection. */
 json_t *status_take_with(const struct proxy *proxy, const struct raw *raw);
 uint64_t status_counter(const struct proxy *proxy, const char *name);

@@ -13,9 +13,11 @@
 
 #include "common/proxy.h"
 #include "common/raw.h"
+#include "common/status.h"
 
 #define CONNECTIONS 2000
 #define BYTES_MAX   2304 /* of one connection; 2.5 KiB are promised */
+#define STATUS_MAX  (1 << 20)
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define MEASURES 0 /* a sanitizer's memory says nothing about ours */
@@ -73,6 +75,24 @@ static unsigned count_wanted(void)
 	return text != NULL ? (unsigned)strtoul(text, NULL, 10) : CONNECTIONS;
 }
 
+/* However many there are: a status is made piece by piece. */
+static void a_look_at_them_costs_little(struct proxy *proxy, unsigned count, uint64_t before)
+{
+	uint64_t after;
+
+	for (int i = 0; i < 3; i++) {
+		json_t *status = status_take_whole(proxy);
+
+		assert_int_equal(json_array_size(json_object_get(status, "connections")), count);
+		json_decref(status);
+	}
+	after = memory_of(proxy).resident;
+	print_message("%u idle connections, after a status: resident %lu -> %lu KiB\n", count,
+		      (unsigned long)before / 1024, (unsigned long)after / 1024);
+	if (MEASURES)
+		assert_true(after < before + STATUS_MAX);
+}
+
 static void connections_cost_little(struct proxy *proxy, const char *kind,
 				    struct raw *(*open)(const struct proxy *proxy))
 {
@@ -95,6 +115,7 @@ static void connections_cost_little(struct proxy *proxy, const char *kind,
 		      (unsigned long)after.maps / 1024);
 	if (MEASURES)
 		assert_in_range(each, 1, BYTES_MAX);
+	a_look_at_them_costs_little(proxy, count, after.resident);
 }
 
 static struct proxy *running;

@@ -43,6 +43,13 @@ static void assert_same(const struct xy_idmap *map)
 		walked++;
 	}
 	assert_int_equal(walked, count);
+	walked = 0;
+	for (uint64_t scanned = 1; scanned != 0;) {
+		size_t looks = 1;
+
+		walked += xy_idmap_scan(map, &scanned, &looks, &id, &value);
+	}
+	assert_int_equal(walked, count);
 }
 
 /* Random puts and removals; the share of removals rises and falls, so that the map fills, grows,
@@ -73,6 +80,39 @@ static void run_against_array(void)
 	assert_same(&map);
 }
 
+/* In pieces of a few looks, between which most of the map is changed: those that stay are met once,
+ * and nobody twice. */
+static void scan_while_it_changes(void)
+{
+	unsigned met[KEYS] = {0}, pieces = 0;
+	struct xy_idmap map = {0};
+	uint64_t position = 1, id;
+	void *value;
+
+	for (unsigned key = 0; key < KEYS; key += 3)
+		assert_int_equal(xy_idmap_put(&map, ids[key], value_of(key)), 0);
+	while (position != 0) {
+		size_t looks = 5;
+
+		while (xy_idmap_scan(&map, &position, &looks, &id, &value)) {
+			assert_true(id == *(uint64_t *)value);
+			met[(uint64_t *)value - ids]++;
+		}
+		/* It grows, and what others displaced moves. */
+		for (unsigned i = 0; i < 8; i++) {
+			unsigned key = (unsigned)rand() % KEYS;
+
+			if (key % 3 != 0 && !xy_idmap_remove(&map, ids[key]))
+				assert_int_equal(xy_idmap_put(&map, ids[key], value_of(key)), 0);
+		}
+		pieces++;
+	}
+	assert_true(pieces > 10);
+	for (unsigned key = 0; key < KEYS; key++)
+		assert_in_range(met[key], key % 3 == 0, 1);
+	xy_idmap_clear(&map);
+}
+
 static void random_ids_agree_with_brute_force(void **state)
 {
 	(void)state;
@@ -80,6 +120,8 @@ static void random_ids_agree_with_brute_force(void **state)
 	for (unsigned key = 0; key < KEYS; key++)
 		assert_int_equal(xy_random_id(&ids[key]), 0);
 	run_against_array();
+	for (int round = 0; round < 20; round++)
+		scan_while_it_changes();
 }
 
 static void ids_that_collide_agree_with_brute_force(void **state)
@@ -90,6 +132,8 @@ static void ids_that_collide_agree_with_brute_force(void **state)
 	for (unsigned key = 0; key < KEYS; key++)
 		ids[key] = (uint64_t)(key + 1) << 32 | (uint32_t)(0u - 3u + key % 7);
 	run_against_array();
+	for (int round = 0; round < 20; round++)
+		scan_while_it_changes();
 }
 
 static void id_zero_and_no_value_are_refused(void **state)

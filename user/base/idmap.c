@@ -121,3 +121,56 @@ bool xy_idmap_next(const struct xy_idmap *map, size_t *position, uint64_t *ret_i
 	}
 	return false;
 }
+
+/* ---- walks over what changes ----------------------------------------------------------------- */
+
+/* The last bit first. By ids so turned all is in one order whatever the capacity: a home is their
+ * upper bits, and with twice the capacity becomes two that follow each other. */
+static uint64_t turned(uint64_t id)
+{
+	id = (id & 0x5555555555555555) << 1 | (id >> 1 & 0x5555555555555555);
+	id = (id & 0x3333333333333333) << 2 | (id >> 2 & 0x3333333333333333);
+	id = (id & 0x0f0f0f0f0f0f0f0f) << 4 | (id >> 4 & 0x0f0f0f0f0f0f0f0f);
+	return __builtin_bswap64(id);
+}
+
+/* Of those with this home the first that is not before the position. They lie between it and the
+ * next free entry. */
+static const struct xy_idmap_entry *idmap_first(const struct xy_idmap *map, size_t home,
+						uint64_t position, size_t *looks)
+{
+	const struct xy_idmap_entry *first = NULL;
+
+	for (size_t index = home; map->entries[index].id != 0; index = idmap_after(map, index)) {
+		const struct xy_idmap_entry *entry = &map->entries[index];
+
+		*looks -= *looks > 0;
+		if (idmap_home(map, entry->id) == home && turned(entry->id) >= position &&
+		    (!first || turned(entry->id) < turned(first->id)))
+			first = entry;
+	}
+	*looks -= *looks > 0;
+	return first;
+}
+
+bool xy_idmap_scan(const struct xy_idmap *map, uint64_t *position, size_t *looks, uint64_t *ret_id,
+		   void **ret_value)
+{
+	int shift = map->capacity ? __builtin_clzll(map->capacity) + 1 : 0;
+
+	if (map->capacity == 0)
+		*position = 0;
+	while (*position != 0 && *looks > 0) {
+		const struct xy_idmap_entry *entry =
+			idmap_first(map, idmap_home(map, turned(*position)), *position, looks);
+
+		/* Both are 0 behind the last. */
+		*position = entry ? turned(entry->id) + 1 : ((*position >> shift) + 1) << shift;
+		if (entry) {
+			*ret_id = entry->id;
+			*ret_value = entry->value;
+			return true;
+		}
+	}
+	return false;
+}

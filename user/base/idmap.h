@@ -40,5 +40,10 @@ static inline size_t xy_idmap_count(const struct xy_idmap *map)
  * meanwhile. */
 bool xy_idmap_next(const struct xy_idmap *map, size_t *position, uint64_t *ret_id,
 		   void **ret_value);
+/* Walks all entries in no order, in pieces between which the map may change: what is there all the
+ * while is met once. Start with *position 1. False: the end, and *position is 0; or *looks, at
+ * entries, are used up. */
+bool xy_idmap_scan(const struct xy_idmap *map, uint64_t *position, size_t *looks, uint64_t *ret_id,
+		   void **ret_value);
 
 #endif

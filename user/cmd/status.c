@@ -53,10 +53,9 @@ static int status_probe(struct status *status)
 
 	if (xy_admin_locate(&xy_command_status, &status->where))
 		return 1;
-	if (xy_admin_ask(&status->where, "status", &answer))
+	if (xy_admin_ask(&status->where, "ready", &answer))
 		return 1;
-	ready = json_array_size(json_object_get(answer, "listen")) > 0 &&
-		!json_is_true(json_object_get(answer, "draining"));
+	ready = json_is_true(json_object_get(answer, "ready"));
 	json_decref(answer);
 	return ready ? 0 : 1;
 }

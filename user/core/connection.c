@@ -236,6 +236,9 @@ void xy_connection_open(struct xy_worker *worker, struct xy_request *farewell, i
 	xy_list_init(&connection->fed);
 	xy_list_init(&connection->flows);
 	peer->connection = connection;
+	worker->core->place[peer->number].connection = connection;
+	atomic_store_explicit(&worker->core->place[peer->number].worker, worker,
+			      memory_order_relaxed);
 	xy_list_add_tail(&worker->connections, &connection->of_worker);
 	if (xy_loop_watch(worker->loop, &connection->watch, EPOLLIN)) {
 		xy_connection_close(connection, "out of memory");
@@ -277,6 +280,8 @@ void xy_connection_close(struct xy_connection *connection, const char *why)
 	connection->state = XY_CONNECTION_CLOSED;
 	atomic_store_explicit(&peer->closed, true, memory_order_release);
 	peer->connection = NULL;
+	atomic_store_explicit(&worker->core->place[peer->number].worker, NULL,
+			      memory_order_relaxed);
 	xy_loop_unwatch(worker->loop, &connection->watch);
 	xy_timer_stop(&connection->timer);
 	xy_timer_stop(&connection->retry);

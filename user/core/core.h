@@ -86,6 +86,7 @@ struct xy_loop;
 struct xy_worker;
 struct xy_router;
 struct xy_numbers;
+struct xy_place;
 
 /* What the watchdog knows of a loop: written by it, read by anybody. */
 struct xy_pulse {
@@ -111,6 +112,7 @@ struct xy_core {
 	struct xy_worker **worker;
 	unsigned workers;
 	struct xy_numbers *numbers;
+	struct xy_place *place; /* of each connection, by its number */
 	struct xy_depot *depot; /* segments on their way between the workers' pools */
 	struct xy_loop *acceptor_loop;
 	struct xy_pulse acceptor_pulse, router_pulse; /* a worker has its own */

@@ -2,20 +2,11 @@
 /*
  * The router's part of a status.
  */
-#include <inttypes.h>
-
+#include "core/page.h"
 #include "core/router_internal.h"
 
-/* Longer lists are cut: a status must not hold up the router for long. */
+/* Longer lists are cut: people do not read them, and who asks waits. */
 #define LISTED_MAX 10000
-
-static json_t *hex(uint64_t id)
-{
-	char text[17];
-
-	snprintf(text, sizeof(text), "%016" PRIx64, id);
-	return json_string(text);
-}
 
 static int receivers_of(const struct xy_route *route)
 {
@@ -26,65 +17,89 @@ static int receivers_of(const struct xy_route *route)
 	return (int)receivers;
 }
 
-static json_t *subjects(const struct xy_router *router)
+static json_t *subject_of(const struct xy_topic *topic)
 {
-	json_t *list = json_array();
-	size_t position = 0;
+	return json_pack("{s:s, s:o, s:i, s:i}", "subject", topic->subject, "id",
+			 xy_json_id(topic->id), "declared", (int)topic->declarers, "receivers",
+			 receivers_of(topic->route));
+}
+
+static json_t *subscription_of(const struct xy_subscription *subscription)
+{
+	return json_pack("{s:s, s:s, s:s, s:o}", "subject", subscription->pattern, "group",
+			 subscription->group, "overflow", xy_overflow_text(subscription->overflow),
+			 "endpoint", xy_json_id(subscription->peer->endpoint));
+}
+
+static json_t *flow_of(const struct xy_installed *flow)
+{
+	return json_pack("{s:o, s:o, s:s, s:i}", "from", xy_json_id(flow->sender->endpoint),
+			 "target", xy_json_id(flow->key.target), "subject",
+			 flow->topic ? flow->topic->subject : "", "members", (int)flow->ends);
+}
+
+static bool is_cut(const struct xy_page *page)
+{
+	return page->listed >= LISTED_MAX;
+}
+
+static void scan_begin(struct xy_page *page)
+{
+	if (page->position[0] == 0)
+		page->position[0] = 1;
+}
+
+/* The next value of the map, at page->position[0]. False: its end, and the position is 0; or that
+ * of the page, or of what is listed. */
+static bool next_of(const struct xy_idmap *map, struct xy_page *page, void **ret_value)
+{
 	uint64_t id;
+
+	return !is_cut(page) && xy_page_look(page) &&
+	       xy_idmap_scan(map, &page->position[0], &page->looks, &id, ret_value);
+}
+
+void xy_router_subjects(const struct xy_router *router, struct xy_page *page)
+{
 	void *value;
 
-	while (json_array_size(list) < LISTED_MAX &&
-	       xy_idmap_next(&router->topics, &position, &id, &value)) {
+	scan_begin(page);
+	while (next_of(&router->topics, page, &value)) {
 		const struct xy_topic *topic = value;
 
-		json_array_append_new(list, json_pack("{s:s, s:o, s:i, s:i}", "subject",
-						      topic->subject, "id", hex(topic->id),
-						      "declared", (int)topic->declarers,
-						      "receivers", receivers_of(topic->route)));
+		xy_page_list(page, subject_of(topic));
+		page->looks -= xy_min(page->looks, (size_t)topic->route->groups);
 	}
-	return list;
+	page->more = page->position[0] && !is_cut(page);
 }
 
-static json_t *subscriptions(const struct xy_router *router)
+void xy_router_subscriptions(const struct xy_router *router, struct xy_page *page)
 {
-	json_t *list = json_array();
-	size_t position = 0;
-	uint64_t id;
-	void *value;
+	void *subscription;
 
-	while (json_array_size(list) < LISTED_MAX &&
-	       xy_idmap_next(&router->subscriptions, &position, &id, &value)) {
-		const struct xy_subscription *subscription = value;
-
-		json_array_append_new(
-			list, json_pack("{s:s, s:s, s:s, s:o}", "subject", subscription->pattern,
-					"group", subscription->group, "overflow",
-					xy_overflow_text(subscription->overflow), "endpoint",
-					hex(subscription->peer->endpoint)));
-	}
-	return list;
+	scan_begin(page);
+	while (next_of(&router->subscriptions, page, &subscription))
+		xy_page_list(page, subscription_of(subscription));
+	page->more = page->position[0] && !is_cut(page);
 }
 
-static json_t *flows(const struct xy_router *router)
+/* By the slots of their senders. position[1]: the slot; position[0]: how far its flows are. */
+void xy_router_flows(const struct xy_router *router, struct xy_page *page)
 {
-	json_t *list = json_array();
-	const struct xy_installed *flow;
+	const struct xy_kernel *kernel = router->core->kernel;
+	uint32_t slots = kernel ? xy_kernel_slots(kernel) : 0;
+	void *flow;
 
-	xy_list_each (flow, &router->flows, by_age) {
-		if (json_array_size(list) >= LISTED_MAX)
+	while (page->position[1] < slots && xy_page_look(page)) {
+		const struct xy_peer *sender = router->lane[page->position[1]];
+
+		scan_begin(page);
+		while (sender && next_of(&sender->flows_out, page, &flow))
+			xy_page_list(page, flow_of(flow));
+		if (sender && page->position[0])
 			break;
-		json_array_append_new(list, json_pack("{s:o, s:o, s:s, s:i}", "from",
-						      hex(flow->sender->endpoint), "target",
-						      hex(flow->key.target), "subject",
-						      flow->topic ? flow->topic->subject : "",
-						      "members", (int)flow->ends));
+		page->position[0] = 0;
+		page->position[1]++;
 	}
-	return list;
-}
-
-void xy_router_describe(struct xy_router *router, json_t *status)
-{
-	json_object_set_new(status, "subjects", subjects(router));
-	json_object_set_new(status, "subscriptions", subscriptions(router));
-	json_object_set_new(status, "flows", flows(router));
+	page->more = page->position[1] < slots && !is_cut(page);
 }

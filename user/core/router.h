@@ -14,7 +14,6 @@
 #ifndef XY_CORE_ROUTER_H
 #define XY_CORE_ROUTER_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,6 +22,7 @@
 #include "io/loop.h"
 #include "proto/json.h"
 
+struct xy_page;
 struct xy_topic;
 
 struct xy_receiver {
@@ -138,7 +138,9 @@ struct xy_revoking {
 /* One at a time. */
 void xy_router_revoke(struct xy_router *router, struct xy_revoking *revoking);
 
-/* Router's thread only: adds "subscriptions", "subjects", "flows" to a status object. */
-void xy_router_describe(struct xy_router *router, json_t *status);
+/* Router's thread only: a page of "subjects", "subscriptions", "flows" of a status. */
+void xy_router_subjects(const struct xy_router *router, struct xy_page *page);
+void xy_router_subscriptions(const struct xy_router *router, struct xy_page *page);
+void xy_router_flows(const struct xy_router *router, struct xy_page *page);
 
 #endif

@@ -324,9 +324,10 @@ static enum xy_exit threads_new(struct xy_server *server, const struct xy_server
 
 	core->worker = calloc(XY_WORKERS_MAX, sizeof(struct xy_worker *));
 	core->numbers = xy_numbers_new(core->max_connections);
+	core->place = calloc(core->max_connections, sizeof(*core->place));
 	/* Half: all loops ask, each once in an interval, and perhaps a little earlier. */
 	core->depot = xy_depot_new(core->budget.pool_cached * wanted, XY_SHRINK_MS / 2);
-	if (!core->worker || !core->numbers || !core->depot)
+	if (!core->worker || !core->numbers || !core->place || !core->depot)
 		goto err_log;
 	error = xy_loop_new(&loop, &server->loop);
 	if (!error)
@@ -455,6 +456,7 @@ void xy_server_free(struct xy_server *server)
 	xy_router_free(core->router);
 	xy_acceptor_free(server->acceptor);
 	xy_kernel_close(core->kernel);
+	free(core->place);
 	xy_numbers_free(core->numbers);
 	xy_access_free(core->access);
 	xy_tls_context_put(core->tls);

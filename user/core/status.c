@@ -2,18 +2,64 @@
 #include "core/status.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "core/connection.h"
+#include "core/page.h"
 #include "core/router.h"
 #include "core/worker.h"
-#include "io/net.h"
-#include "kernel/session.h"
 
-#define SLOW_MS 10000 /* how long a receiver is called slow after its last drop */
+#define LOOK_MS 50   /* how often one looks whether a loop that was asked is stuck */
+#define WAIT_MS 1000 /* for all loops together that do not answer */
+
+/* In their order. */
+static const struct list {
+	const char *opening;
+	/* One of both. */
+	void (*of_worker)(const struct xy_worker *worker, struct xy_page *page);
+	void (*of_router)(const struct xy_router *router, struct xy_page *page);
+} lists[] = {
+	{.opening = ",\"connections\":[", .of_worker = xy_worker_connections},
+	{.opening = ",\"slow\":[", .of_worker = xy_worker_slow},
+	{.opening = ",\"subjects\":[", .of_router = xy_router_subjects},
+	{.opening = ",\"subscriptions\":[", .of_router = xy_router_subscriptions},
+	{.opening = ",\"flows\":[", .of_router = xy_router_flows},
+};
+
+#define LISTS (sizeof(lists) / sizeof(lists[0]))
+
+/* Goes to a loop, is answered there, and comes back. */
+struct xy_question {
+	struct xy_task task;
+	struct xy_statuses *statuses;
+	struct xy_status *status; /* home's; NULL: nobody waits for the answer any more */
+	const struct list *list;
+	unsigned loop;
+	bool first;      /* of this status to that loop */
+	bool missed;     /* that loop is stuck, and another one took the question over */
+	uint32_t cached; /* segments, of a worker */
+	struct xy_page page;
+};
+
+struct xy_status {
+	struct xy_statuses *statuses;
+	void (*ready)(struct xy_status *status, void *context);
+	void *context;
+	struct xy_page page; /* text that was not fetched yet, and how far the list is */
+	bool fetched, ended; /* the text was; it has its last piece */
+	unsigned list,
+		loop; /* what is written, and who is asked; the router is behind the workers */
+	bool begun;   /* the list */
+	struct xy_question
+		*question; /* NULL until there is one, or it is not waited for any more */
+	bool waiting;      /* for its answer */
+	struct xy_timer timer;
+	uint64_t waited_ms, patience_ms;
+	bool passed[XY_WORKERS_MAX + 1]; /* loops that have not answered */
+	uint32_t cached[XY_WORKERS_MAX];
+};
 
 const char *xy_counter_text(enum xy_counter counter)
 {
@@ -24,161 +70,6 @@ const char *xy_counter_text(enum xy_counter counter)
 	};
 
 	return text[counter];
-}
-
-static json_t *hex(uint64_t id)
-{
-	char text[17];
-
-	snprintf(text, sizeof(text), "%016" PRIx64, id);
-	return json_string(text);
-}
-
-static json_t *kernel_of(const struct xy_session *session)
-{
-	static const char *const text[] = {
-#define X(name, text, why) [XY_REASON_##name] = text,
-		XY_REASONS(X)
-#undef X
-	};
-	json_t *reasons = json_object();
-
-	for (unsigned r = 0; r < XY_REASON_COUNT; r++)
-		if (xy_session_reason(session, r))
-			json_object_set_new(
-				reasons, text[r],
-				json_integer((json_int_t)xy_session_reason(session, r)));
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "frames",
-			 (json_int_t)session->frames, "bytes", (json_int_t)session->bytes, "sends",
-			 (json_int_t)session->sends, "passed", (json_int_t)session->passed,
-			 "received", (json_int_t)session->sent_frames, "outstanding",
-			 (json_int_t)xy_session_outstanding(session), "reasons", reasons);
-}
-
-/* In all. */
-static uint64_t dropped_frames(const struct xy_peer *peer)
-{
-	uint64_t frames = 0;
-
-	for (unsigned p = 0; p < XY_POLICIES; p++)
-		frames += peer->dropped.frames[p];
-	return frames;
-}
-
-static json_t *dropped_of(const struct xy_peer *peer)
-{
-	json_t *json = json_object();
-
-	for (unsigned p = 0; p < XY_POLICIES; p++)
-		if (peer->dropped.frames[p])
-			json_object_set_new(json, xy_overflow_text((enum xy_overflow)p),
-					    json_pack("{s:I, s:I}", "messages",
-						      (json_int_t)peer->dropped.messages[p],
-						      "frames",
-						      (json_int_t)peer->dropped.frames[p]));
-	return json;
-}
-
-/* A receiver that others wait for, or that something was dropped for lately, and what it costs.
- * NULL: it is neither. */
-static json_t *slow_of(const struct xy_connection *connection)
-{
-	const struct xy_peer *peer = connection->peer;
-	uint64_t dropped_ms = atomic_load(&peer->dropped.last_ms);
-	bool waited_for = atomic_load(&peer->waiting) != 0;
-	bool dropping =
-		dropped_ms && xy_loop_now_ms(connection->worker->loop) < dropped_ms + SLOW_MS;
-
-	if (!waited_for && !dropping && !xy_peer_crowded(peer))
-		return NULL;
-	return json_pack("{s:o, s:s, s:I, s:I, s:b, s:o}", "endpoint", hex(peer->endpoint), "name",
-			 peer->name, "held", (json_int_t)atomic_load(&peer->pending), "outstanding",
-			 (json_int_t)xy_peer_outstanding(peer), "waited_for", waited_for, "dropped",
-			 dropped_of(peer));
-}
-
-static json_t *tls_of(const struct xy_tls *tls)
-{
-	return tls ? json_pack("{s:s, s:s}", "version", xy_tls_version(tls), "cipher",
-			       xy_tls_cipher(tls))
-		   : json_null();
-}
-
-static json_t *connection_of(const struct xy_connection *connection)
-{
-	const struct xy_peer *peer = connection->peer;
-	char address[XY_ADDRESS_TEXT_SIZE];
-	json_t *json = json_pack(
-		"{s:o, s:s, s:s, s:s, s:b, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:I, s:I, s:b, s:i, "
-		"s:i}",
-		"endpoint", hex(peer->endpoint), "name", peer->name, "peer",
-		xy_net_peer_text(connection->watch.fd, address, sizeof(address)), "kind",
-		connection->is_unix ? "unix"
-		: connection->tls   ? "tls"
-				    : "tcp",
-		"lane", connection->lane, "in", "frames", (json_int_t)connection->frames_in,
-		"bytes", (json_int_t)connection->bytes_in, "out", "frames",
-		(json_int_t)connection->frames_out, "bytes", (json_int_t)connection->bytes_out,
-		"queued_bytes",
-		(json_int_t)xy_pipe_length(connection->data) +
-			(json_int_t)xy_pipe_length(connection->control),
-		"memory", (json_int_t)connection->cost.bytes, "dropped",
-		(json_int_t)dropped_frames(peer), "waiting", !xy_list_empty(&connection->braked),
-		"subscriptions", (int)connection->subscriptions, "topics", (int)connection->topics);
-
-	if (!json)
-		return NULL;
-	json_object_set_new(json, "identity", json_string(peer->identity->name));
-	json_object_set_new(json, "tls", tls_of(connection->tls));
-	json_object_set_new(json, "loop", json_string(connection->worker->name));
-	json_object_set_new(json, "dropped_by", dropped_of(peer));
-	json_object_set_new(json, "slot",
-			    connection->lane ? json_integer(peer->slot.slot) : json_null());
-	json_object_set_new(json, "kernel",
-			    connection->lane ? kernel_of(peer->session) : json_null());
-	return json;
-}
-
-/* How a loop does, as the watchdog knows it. `connections` < 0: it owns none. Any thread. Returns
- * the entry, borrowed; NULL without memory. */
-static json_t *loop_add(json_t *json, const struct xy_loop *loop, const struct xy_pulse *pulse,
-			int connections)
-{
-	json_t *entry = json_pack("{s:s, s:I, s:b, s:i, s:I}", "name", xy_loop_name(loop), "rounds",
-				  (json_int_t)xy_loop_rounds(loop), "stuck",
-				  (int)atomic_load(&pulse->stuck), "stuck_count",
-				  (int)atomic_load(&pulse->incidents), "stuck_longest_ms",
-				  (json_int_t)atomic_load(&pulse->longest_ms));
-
-	if (connections >= 0)
-		json_object_set_new(entry, "connections", json_integer(connections));
-	return json_array_append_new(json_object_get(json, "loops"), entry) ? NULL : entry;
-}
-
-static json_t *worker_loop_add(const struct xy_worker *worker, json_t *json)
-{
-	return loop_add(json, worker->loop, &worker->pulse, (int)atomic_load(&worker->load));
-}
-
-static void worker_add(struct xy_worker *worker, json_t *json)
-{
-	json_t *connections = json_object_get(json, "connections");
-	json_t *slow = json_object_get(json, "slow"), *entry;
-	struct xy_connection *connection;
-	struct xy_pool_stats pool;
-
-	xy_budget_look(worker);
-	xy_pool_stats(worker->pool, &pool);
-	json_object_set_new(worker_loop_add(worker, json), "cached_segments",
-			    json_integer(pool.cached));
-	xy_list_each (connection, &worker->connections, of_worker) {
-		if (connection->state >= XY_CONNECTION_LINGER)
-			continue;
-		json_array_append_new(connections, connection_of(connection));
-		entry = slow_of(connection);
-		if (entry)
-			json_array_append_new(slow, entry);
-	}
 }
 
 static json_t *kernel_path(const struct xy_core *core)
@@ -206,6 +97,7 @@ static json_t *confinement_of(const struct xy_confinement *confinement)
 			 confinement->bpf ? "CAP_BPF" : NULL, "filter", (int)confinement->filter);
 }
 
+/* What stands before the lists. */
 static json_t *core_of(const struct xy_core *core)
 {
 	json_t *counters = json_object(), *listen = json_array();
@@ -215,81 +107,303 @@ static json_t *core_of(const struct xy_core *core)
 				    json_integer((json_int_t)atomic_load(&core->counter[c])));
 	for (unsigned l = 0; l < core->listens; l++)
 		json_array_append_new(listen, json_string(core->listen[l]));
-	return json_pack("{s:s, s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:[], s:[], s:[], s:o, "
-			 "s:I, s:I}",
-			 "instance", core->instance, "version", XY_VERSION, "pid", (int)getpid(),
-			 "uptime_ms", (json_int_t)(xy_clock_ms() - core->started_ms), "draining",
+	return json_pack("{s:s, s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:o, s:I, s:I}", "instance",
+			 core->instance, "version", XY_VERSION, "pid", (int)getpid(), "uptime_ms",
+			 (json_int_t)(xy_clock_ms() - core->started_ms), "draining",
 			 (int)atomic_load(&core->draining), "listen", listen, "kernel_path",
 			 kernel_path(core), "confinement", confinement_of(&core->confinement),
-			 "loops", "slow", "connections", "counters", counters, "pool_bytes",
-			 (json_int_t)xy_pool_total_bytes(), "access_generation",
-			 (json_int_t)atomic_load(&core->access_generation));
+			 "counters", counters, "pool_bytes", (json_int_t)xy_pool_total_bytes(),
+			 "access_generation", (json_int_t)atomic_load(&core->access_generation));
 }
 
-static bool is_stuck(const struct xy_pulse *pulse)
+/* ---- loops ----------------------------------------------------------------------------------- */
+
+/* How a loop does, as the watchdog knows it, or who has waited for it in vain. Borrowed; NULL
+ * without memory. */
+static json_t *loop_add(json_t *loops, const struct xy_loop *loop, const struct xy_pulse *pulse,
+			bool passed)
 {
+	json_t *entry = json_pack("{s:s, s:I, s:b, s:i, s:I}", "name", xy_loop_name(loop), "rounds",
+				  (json_int_t)xy_loop_rounds(loop), "stuck",
+				  passed || atomic_load(&pulse->stuck), "stuck_count",
+				  (int)atomic_load(&pulse->incidents), "stuck_longest_ms",
+				  (json_int_t)atomic_load(&pulse->longest_ms));
+
+	return json_array_append_new(loops, entry) ? NULL : entry;
+}
+
+static json_t *loops_of(const struct xy_status *status)
+{
+	const struct xy_core *core = status->statuses->core;
+	json_t *loops = json_array();
+
+	for (unsigned w = 0; w < core->workers; w++) {
+		const struct xy_worker *worker = core->worker[w];
+		json_t *entry = loop_add(loops, worker->loop, &worker->pulse, status->passed[w]);
+
+		json_object_set_new(entry, "connections",
+				    json_integer((json_int_t)atomic_load(&worker->load)));
+		if (!status->passed[w])
+			json_object_set_new(entry, "cached_segments",
+					    json_integer(status->cached[w]));
+	}
+	loop_add(loops, xy_router_loop(core->router), &core->router_pulse,
+		 status->passed[core->workers]);
+	loop_add(loops, core->acceptor_loop, &core->acceptor_pulse, false);
+	return loops;
+}
+
+static struct xy_loop *loop_at(const struct xy_core *core, unsigned loop)
+{
+	return loop < core->workers ? core->worker[loop]->loop : xy_router_loop(core->router);
+}
+
+static bool is_stuck(const struct xy_core *core, unsigned loop)
+{
+	const struct xy_pulse *pulse =
+		loop < core->workers ? &core->worker[loop]->pulse : &core->router_pulse;
+
 	return atomic_load_explicit(&pulse->stuck, memory_order_relaxed);
 }
 
-/* Sends the status to its next stop that is not stuck. */
-static void status_go(struct xy_status *status)
-{
-	struct xy_core *core = status->core;
+/* ---- questions ------------------------------------------------------------------------------- */
 
-	while (status->stop < core->workers && is_stuck(&core->worker[status->stop]->pulse))
-		worker_loop_add(core->worker[status->stop++], status->json);
-	if (status->stop == core->workers && is_stuck(&core->router_pulse))
-		status->stop++;
-	if (status->stop < core->workers)
-		xy_loop_post_unbound(core->worker[status->stop]->loop, &status->task);
-	else
-		xy_loop_post(status->stop == core->workers ? xy_router_loop(core->router)
-							   : status->home,
-			     &status->task);
+static void question_free(struct xy_question *question)
+{
+	if (!question)
+		return;
+	free(question->page.text.bytes);
+	free(question);
 }
 
-static void status_run(struct xy_task *task)
+static void loop_begin(struct xy_status *status, unsigned loop)
 {
-	struct xy_status *status = xy_container_of(task, struct xy_status, task);
-	struct xy_core *core = status->core;
+	status->loop = loop;
+	status->page.position[0] = status->page.position[1] = 0;
+}
 
-	if (status->stop > core->workers) {
-		loop_add(status->json, xy_router_loop(core->router), &core->router_pulse, -1);
-		loop_add(status->json, core->acceptor_loop, &core->acceptor_pulse, -1);
-		json_object_set_new(status->json, "memory", xy_budget_describe(core));
-		status->done(status, status->context);
+static void answer_take(struct xy_status *status)
+{
+	const struct xy_question *question = status->question;
+	const struct xy_page *page = &question->page;
+
+	status->waiting = false;
+	if (question->missed) {
+		status->passed[status->loop] = true;
 		return;
 	}
-	if (status->stop == core->workers)
-		xy_router_describe(core->router, status->json);
-	else if (xy_loop_here() == core->worker[status->stop]->loop)
-		worker_add(core->worker[status->stop], status->json);
-	else /* that worker is stuck, and another took the task over */
-		worker_loop_add(core->worker[status->stop], status->json);
-	status->stop++;
-	status_go(status);
+	xy_text_append(&status->page.text, &page->text);
+	status->page.listed = page->listed;
+	memcpy(status->page.position, page->position, sizeof(page->position));
+	if (question->first)
+		status->cached[status->loop] = question->cached;
+	if (!page->more)
+		loop_begin(status, status->loop + 1);
 }
 
-int xy_status_take(struct xy_core *core, struct xy_loop *home,
-		   void (*done)(struct xy_status *status, void *context), void *context,
-		   struct xy_status **ret_status)
+/* At home again. */
+static void answered(struct xy_task *task)
+{
+	struct xy_question *question = xy_container_of(task, struct xy_question, task);
+	struct xy_statuses *statuses = question->statuses;
+	struct xy_status *status = question->status;
+
+	statuses->asked--;
+	if (status) {
+		xy_timer_stop(&status->timer);
+		answer_take(status);
+		status->ready(status, status->context);
+	} else {
+		statuses->late[question->loop]--;
+		question_free(question);
+	}
+	if (!statuses->asked && statuses->quiet)
+		statuses->quiet(statuses->context);
+}
+
+/* On the loop that was asked, or on one that it was moved to. */
+static void answer(struct xy_task *task)
+{
+	struct xy_question *question = xy_container_of(task, struct xy_question, task);
+	struct xy_core *core = question->statuses->core;
+	struct xy_worker *worker;
+	struct xy_pool_stats pool;
+
+	if (xy_loop_here() != loop_at(core, question->loop)) {
+		question->missed = true;
+	} else if (question->list->of_router) {
+		question->list->of_router(core->router, &question->page);
+	} else {
+		worker = core->worker[question->loop];
+		if (question->first) { /* for "memory", and what each of them costs */
+			xy_budget_look(worker);
+			xy_pool_stats(worker->pool, &pool);
+			question->cached = pool.cached;
+		}
+		question->list->of_worker(worker, &question->page);
+	}
+	question->task.run = answered;
+	xy_loop_post(question->statuses->home, &question->task);
+}
+
+static void question_give_up(struct xy_status *status)
+{
+	struct xy_question *question = status->question;
+
+	question->status = NULL;
+	status->statuses->late[question->loop]++;
+	status->question = NULL;
+	status->passed[question->loop] = true;
+	status->patience_ms -= xy_min(status->patience_ms, status->waited_ms);
+	status->waiting = false;
+	status->ready(status, status->context);
+}
+
+static void look(struct xy_timer *timer)
+{
+	struct xy_status *status = xy_container_of(timer, struct xy_status, timer);
+
+	status->waited_ms += LOOK_MS;
+	if (status->waited_ms >= status->patience_ms ||
+	    is_stuck(status->statuses->core, status->loop))
+		question_give_up(status);
+	else
+		xy_timer_start(status->statuses->home, timer, LOOK_MS);
+}
+
+/* 0: it waits for the answer. -ENOMEM. */
+static int ask(struct xy_status *status)
+{
+	struct xy_statuses *statuses = status->statuses;
+	struct xy_question *question = status->question;
+
+	if (!question)
+		question = status->question = calloc(1, sizeof(*question));
+	if (!question)
+		return -ENOMEM;
+	question->task = (struct xy_task){.name = "status", .run = answer};
+	question->statuses = statuses;
+	question->status = status;
+	question->list = &lists[status->list];
+	question->loop = status->loop;
+	question->first = status->list == 0 && status->page.position[0] == 0;
+	question->missed = false;
+	question->page.text.length = 0;
+	question->page.looks = XY_PAGE_LOOKS;
+	question->page.listed = status->page.listed;
+	memcpy(question->page.position, status->page.position, sizeof(question->page.position));
+	status->waiting = true;
+	status->waited_ms = 0;
+	statuses->asked++;
+	xy_timer_start(statuses->home, &status->timer, LOOK_MS);
+	/* Unbound tasks run first, and those of a worker that is stuck go to another one. */
+	xy_loop_post_unbound(loop_at(statuses->core, status->loop), &question->task);
+	return 0;
+}
+
+/* ---- the text -------------------------------------------------------------------------------- */
+
+/* Stuck, or it still owes an answer to somebody. */
+static bool loop_pass(struct xy_status *status)
+{
+	bool *passed = &status->passed[status->loop];
+
+	*passed |= is_stuck(status->statuses->core, status->loop) ||
+		   status->statuses->late[status->loop];
+	return *passed;
+}
+
+/* Writes a little more of the list. False: a loop was asked for it. */
+static bool list_write(struct xy_status *status)
+{
+	const struct list *list = &lists[status->list];
+	unsigned workers = status->statuses->core->workers;
+	unsigned end = list->of_worker ? workers : workers + 1;
+
+	if (!status->begun) {
+		xy_text_add(&status->page.text, list->opening);
+		status->begun = true;
+		status->page.listed = 0;
+		loop_begin(status, list->of_worker ? 0 : workers);
+	}
+	while (status->loop < end && loop_pass(status))
+		loop_begin(status, status->loop + 1);
+	if (status->loop < end) {
+		status->page.text.failed |= ask(status) != 0;
+		return status->page.text.failed;
+	}
+	xy_text_add(&status->page.text, "]");
+	status->begun = false;
+	status->list++;
+	return true;
+}
+
+static void head_write(struct xy_status *status)
+{
+	struct xy_text *text = &status->page.text;
+
+	xy_text_json(text, core_of(status->statuses->core));
+	text->length -= !text->failed; /* its brace */
+}
+
+static void tail_write(struct xy_status *status)
+{
+	struct xy_text *text = &status->page.text;
+	size_t brace = text->length;
+
+	xy_text_json(text, json_pack("{s:o, s:o}", "loops", loops_of(status), "memory",
+				     xy_budget_describe(status->statuses->core)));
+	if (!text->failed)
+		text->bytes[brace] = ',';
+	xy_text_add(text, "\n");
+}
+
+enum xy_status_step xy_status_next(struct xy_status *status, const char **ret_text,
+				   size_t *ret_length)
+{
+	struct xy_text *text = &status->page.text;
+
+	if (status->fetched)
+		text->length = 0;
+	status->fetched = false;
+	while (!status->ended && !text->failed && text->length < XY_PAGE_BYTES) {
+		if (status->list < LISTS) {
+			if (!list_write(status))
+				return XY_STATUS_LATER;
+			continue;
+		}
+		tail_write(status);
+		status->ended = true;
+	}
+	if (text->failed)
+		return XY_STATUS_FAILED;
+	status->fetched = true;
+	*ret_text = text->bytes;
+	*ret_length = text->length;
+	return text->length ? XY_STATUS_PIECE : XY_STATUS_END;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+int xy_status_new(struct xy_statuses *statuses,
+		  void (*ready)(struct xy_status *status, void *context), void *context,
+		  struct xy_status **ret_status)
 {
 	struct xy_status *status = calloc(1, sizeof(*status));
 
 	if (!status)
 		return -ENOMEM;
-	status->json = core_of(core);
-	if (!status->json) {
-		free(status);
+	status->statuses = statuses;
+	status->ready = ready;
+	status->context = context;
+	status->timer = (struct xy_timer){.name = "status", .expired = look};
+	status->patience_ms = WAIT_MS;
+	head_write(status);
+	if (status->page.text.failed) {
+		xy_status_free(status);
 		return -ENOMEM;
 	}
-	status->task = (struct xy_task){.name = "status", .run = status_run};
-	status->core = core;
-	status->home = home;
-	status->done = done;
-	status->context = context;
 	*ret_status = status;
-	status_go(status);
 	return 0;
 }
 
@@ -297,6 +411,7 @@ void xy_status_free(struct xy_status *status)
 {
 	if (!status)
 		return;
-	json_decref(status->json);
+	question_free(status->question);
+	free(status->page.text.bytes);
 	free(status);
 }

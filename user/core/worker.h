@@ -20,6 +20,8 @@
 /* What a burst needed goes back to the system in one to two of these intervals. */
 #define XY_SHRINK_MS 1000
 
+struct xy_page;
+
 struct xy_worker {
 	struct xy_core *core;
 	struct xy_loop *loop;
@@ -48,6 +50,13 @@ struct xy_worker {
 	struct xy_budget_share share;
 };
 
+/* By a peer's number: whose its connection is. Where `worker` is another one, nothing else may be
+ * looked at. */
+struct xy_place {
+	_Atomic(struct xy_worker *) worker; /* written by the one it names, when there is one */
+	struct xy_connection *connection;   /* its alone */
+};
+
 int xy_worker_new(struct xy_core *core, unsigned index, struct xy_worker **ret_worker);
 void xy_worker_free(struct xy_worker *worker);
 int xy_worker_start(struct xy_worker *worker);
@@ -60,6 +69,9 @@ void xy_worker_stop(struct xy_worker *worker);
 /* Any thread: the least loaded worker that is not stuck; `more` (by index, may be NULL) is load
  * that the workers do not know of yet. When all are stuck the least loaded one. */
 struct xy_worker *xy_worker_choose(const struct xy_core *core, const uint32_t *more);
+/* The worker: a page of "connections", "slow" of a status. */
+void xy_worker_connections(const struct xy_worker *worker, struct xy_page *page);
+void xy_worker_slow(const struct xy_worker *worker, struct xy_page *page);
 /* Any thread: the worker's braked publishers look at their receivers again. */
 void xy_worker_look_again(struct xy_worker *worker);
 

@@ -22,7 +22,8 @@
 #define REQUEST_MAX  4096
 #define SESSIONS_MAX 32
 #define REST_MS      100
-#define IDLE_MS      10000 /* of a client that asks nothing or reads nothing */
+#define IDLE_MS      10000 /* of a client that asks nothing … */
+#define UNREAD_MS    60000 /* … and of one that reads nothing, or so little that nothing is sent */
 
 struct xy_admin {
 	struct xy_core *core;
@@ -37,7 +38,7 @@ struct xy_admin {
 	struct xy_reload *reload; /* may be NULL */
 	struct xy_task reloaded;
 	_Atomic(bool) reloaded_posted;
-	unsigned asked; /* statuses under way: they come back to this loop */
+	struct xy_statuses statuses;
 	bool stopping;
 };
 
@@ -46,13 +47,17 @@ struct session {
 	struct xy_timer timer;
 	struct xy_list list;
 	struct xy_admin *admin;
-	bool asked, gone; /* a status is under way; the client left meanwhile */
-	uint64_t ticket;  /* a reload is under way; 0 = none */
+	bool waiting, gone; /* for a piece of its status; the client left meanwhile */
+	uint64_t ticket;    /* a reload is under way; 0 = none */
 	char request[REQUEST_MAX];
 	size_t got;
-	char *answer;
+	struct xy_status *status; /* the answer is a status, piece by piece; … */
+	char *answer;             /* … or this */
+	const char *text;         /* what is being sent of it; NULL: nothing is */
 	size_t length, sent;
 };
+
+static void status_go_on(struct session *session);
 
 static void session_free(struct session *session)
 {
@@ -61,14 +66,15 @@ static void session_free(struct session *session)
 	close(session->watch.fd);
 	xy_list_remove(&session->list);
 	session->admin->count--;
+	xy_status_free(session->status);
 	free(session->answer);
 	free(session);
 }
 
-/* A status that is under way comes back to the session, which must be there. */
+/* A status that waits comes back to the session, which must be there. */
 static void session_close(struct session *session)
 {
-	if (!session->asked) {
+	if (!session->waiting) {
 		session_free(session);
 		return;
 	}
@@ -76,21 +82,11 @@ static void session_close(struct session *session)
 	xy_loop_unwatch(session->admin->loop, &session->watch);
 }
 
-static void session_write(struct session *session)
+/* Its answer is sent: the next request. */
+static void session_next(struct session *session)
 {
-	ssize_t sent = send(session->watch.fd, session->answer + session->sent,
-			    session->length - session->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-	if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-		session_close(session);
-		return;
-	}
-	if (sent > 0)
-		session->sent += (size_t)sent;
-	if (session->sent < session->length) {
-		xy_loop_rewatch(session->admin->loop, &session->watch, EPOLLOUT);
-		return;
-	}
+	xy_status_free(session->status);
+	session->status = NULL;
 	free(session->answer);
 	session->answer = NULL;
 	xy_timer_start(session->admin->loop, &session->timer, IDLE_MS);
@@ -98,6 +94,30 @@ static void session_write(struct session *session)
 	xy_loop_rewatch(session->admin->loop, &session->watch,
 			memchr(session->request, '\n', session->got) ? EPOLLIN | EPOLLOUT
 								     : EPOLLIN);
+}
+
+static void session_write(struct session *session)
+{
+	ssize_t sent = send(session->watch.fd, session->text + session->sent,
+			    session->length - session->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+		session_close(session);
+		return;
+	}
+	if (sent > 0) {
+		session->sent += (size_t)sent;
+		xy_timer_start(session->admin->loop, &session->timer, UNREAD_MS);
+	}
+	if (session->sent < session->length) {
+		xy_loop_rewatch(session->admin->loop, &session->watch, EPOLLOUT);
+		return;
+	}
+	session->text = NULL;
+	if (session->status)
+		status_go_on(session);
+	else
+		session_next(session);
 }
 
 /* Takes the reference. */
@@ -113,26 +133,55 @@ static void session_answer(struct session *session, json_t *json)
 		return;
 	}
 	free(text);
+	session->text = session->answer;
 	session->length = strlen(session->answer);
 	session->sent = 0;
 	session_write(session);
 }
 
-static void status_done(struct xy_status *status, void *context)
-{
-	struct session *session = context;
-	json_t *json = json_incref(status->json);
+/* ---- statuses -------------------------------------------------------------------------------- */
 
-	xy_status_free(status);
-	session->asked = false;
-	if (--session->admin->asked == 0 && session->admin->stopping)
-		xy_loop_stop(session->admin->loop);
-	if (session->gone) {
-		json_decref(json);
-		session_free(session);
+/* The next piece is made when the one before it is sent: by who reads, not by what there is to
+ * tell. */
+static void status_go_on(struct session *session)
+{
+	switch (xy_status_next(session->status, &session->text, &session->length)) {
+	case XY_STATUS_LATER:
+		session->waiting = true;
+		xy_loop_rewatch(session->admin->loop, &session->watch, 0);
+		return;
+	case XY_STATUS_PIECE:
+		session->sent = 0;
+		session_write(session);
+		return;
+	case XY_STATUS_END:
+		session->text = NULL;
+		session_next(session);
+		return;
+	case XY_STATUS_FAILED:
+		session_close(session); /* what was sent cannot be taken back */
 		return;
 	}
-	session_answer(session, json);
+}
+
+static void status_ready(struct xy_status *status, void *context)
+{
+	struct session *session = context;
+
+	(void)status;
+	session->waiting = false;
+	if (session->gone || session->admin->stopping)
+		session_free(session);
+	else
+		status_go_on(session);
+}
+
+static void session_status(struct session *session)
+{
+	if (xy_status_new(&session->admin->statuses, status_ready, session, &session->status))
+		session_answer(session, json_pack("{s:s}", "error", "out of memory"));
+	else
+		status_go_on(session);
 }
 
 /* ---- reloads --------------------------------------------------------------------------------- */
@@ -198,17 +247,9 @@ static void session_request(struct session *session, const char *line, size_t le
 	json_t *json = json_loadb(line, length, 0, NULL);
 	const char *request = json_string_value(json_object_get(json, "request"));
 	struct xy_admin *admin = session->admin;
-	struct xy_status *status;
 
 	if (request && strcmp(request, "status") == 0) {
-		session->asked = true;
-		admin->asked++;
-		xy_loop_rewatch(admin->loop, &session->watch, 0);
-		if (xy_status_take(admin->core, admin->loop, status_done, session, &status)) {
-			session->asked = false;
-			admin->asked--;
-			session_answer(session, json_pack("{s:s}", "error", "out of memory"));
-		}
+		session_status(session);
 	} else if (request && strcmp(request, "ready") == 0) {
 		session_answer(session,
 			       json_pack("{s:b}", "ready", !atomic_load(&admin->core->draining)));
@@ -256,10 +297,10 @@ static void session_ready(struct xy_watch *watch, uint32_t events)
 	struct session *session = xy_container_of(watch, struct session, watch);
 
 	(void)events;
-	/* EPOLLHUP and EPOLLERR come while a status or a reload is under way, too. */
-	if (session->asked || session->ticket)
+	/* EPOLLHUP and EPOLLERR come while a loop or a reload is waited for, too. */
+	if (session->waiting || session->ticket)
 		session_close(session);
-	else if (session->answer)
+	else if (session->text)
 		session_write(session);
 	else
 		session_read(session);
@@ -383,12 +424,22 @@ static void *admin_thread(void *context)
 	return NULL;
 }
 
+static void quiet(void *context)
+{
+	struct xy_admin *admin = context;
+
+	if (admin->stopping)
+		xy_loop_stop(admin->loop);
+}
+
 int xy_admin_start(struct xy_admin *admin, struct xy_core *core, struct xy_reload *reload)
 {
 	int error;
 
 	admin->core = core;
 	admin->reload = reload;
+	admin->statuses = (struct xy_statuses){
+		.core = core, .home = admin->loop, .quiet = quiet, .context = admin};
 	admin->reloaded = (struct xy_task){.name = "reloaded", .run = reloaded_run};
 	if (reload)
 		xy_reload_notify(reload, reload_done, admin);
@@ -401,7 +452,7 @@ static void stop_run(struct xy_task *task)
 	struct xy_admin *admin = xy_container_of(task, struct xy_admin, stop);
 
 	admin->stopping = true;
-	if (!admin->asked)
+	if (!admin->statuses.asked)
 		xy_loop_stop(admin->loop);
 }
 

@@ -324,6 +324,20 @@ void proxy_signal(struct proxy *proxy, int signal)
 	assert_int_equal(kill(proxy->pid, signal), 0);
 }
 
+void proxy_pause(struct proxy *proxy)
+{
+	int status = 0;
+
+	proxy_signal(proxy, SIGSTOP);
+	assert_int_equal(waitpid(proxy->pid, &status, WUNTRACED), proxy->pid);
+	assert_true(WIFSTOPPED(status));
+}
+
+void proxy_resume(struct proxy *proxy)
+{
+	proxy_signal(proxy, SIGCONT);
+}
+
 void proxy_kill(struct proxy *proxy)
 {
 	if (proxy == NULL)

@@ -45,6 +45,9 @@ void proxy_restart(struct proxy *proxy);
 /* SIGKILL; no questions asked. */
 void proxy_kill(struct proxy *proxy);
 void proxy_signal(struct proxy *proxy, int signal);
+/* None of its threads runs from the return of one to the call of the other. */
+void proxy_pause(struct proxy *proxy);
+void proxy_resume(struct proxy *proxy);
 
 enum kernel_path proxy_kernel_path(const struct proxy *proxy);
 const char *proxy_server(const struct proxy *proxy);   /* "127.0.0.1:PORT" */

@@ -115,14 +115,20 @@ static inline void reader_stop(struct reader *reader)
 	xy_client_close(reader->client);
 }
 
-/* It has had `count` messages, each once and in order; then it ends. */
-static inline void reader_finish(struct reader *reader, uint64_t count)
+/* Until it has had `count` messages, or cannot any more. */
+static inline void reader_await(const struct reader *reader, uint64_t count)
 {
 	uint64_t deadline = test_now_ms() + 3 * TEST_TIMEOUT_MS;
 
 	while (atomic_load(&reader->received) < count && atomic_load(&reader->error) == 0 &&
 	       test_now_ms() < deadline)
 		poll(NULL, 0, 1);
+}
+
+/* It has had `count` messages, each once and in order; then it ends. */
+static inline void reader_finish(struct reader *reader, uint64_t count)
+{
+	reader_await(reader, count);
 	reader_stop(reader);
 	assert_int_equal(atomic_load(&reader->error), 0);
 	assert_int_equal(atomic_load(&reader->received), count);
@@ -138,8 +144,11 @@ struct publisher {
 	size_t payload;
 	unsigned batch;     /* frames of one send */
 	bool syncing, deaf; /* waits for SYNCED; leaves SYNC_WANTED for later */
-	bool asked;
+	bool asked, fenced;
 	uint64_t wanted; /* times that it was asked */
+	/* When it SYNCed last, and since the time before: nothing of its own moves these counters
+	 * until SYNCED, so that the proxy counts from the same on. */
+	uint64_t moved, kept_off, epoch_moved, epoch_kept_off;
 };
 
 static const uint8_t zeros[XY_PAYLOAD_MAX];
@@ -154,13 +163,21 @@ static inline void publisher_open(struct publisher *publisher, const struct prox
 					.session = sessions_of(sessions, raw->endpoint),
 					.topic = raw_declare(raw, subject),
 					.payload = payload,
-					.batch = 1};
+					.batch = 1,
+					.fenced = true};
 }
 
 static inline void sync_begin(struct publisher *publisher)
 {
 	struct xy_frame sync = raw_header(publisher->raw, XY_SYNC);
+	const struct xy_session *session = publisher->session;
 
+	if (session != NULL) {
+		publisher->epoch_moved = xy_session_frames(session) - publisher->moved;
+		publisher->epoch_kept_off = xy_session_kept_off(session) - publisher->kept_off;
+		publisher->moved += publisher->epoch_moved;
+		publisher->kept_off += publisher->epoch_kept_off;
+	}
 	sync.correlation = ++publisher->raw->syncs;
 	raw_send_frame(publisher->raw, sync, NULL, 0);
 	publisher->syncing = true;
@@ -172,7 +189,8 @@ static inline void publisher_listen(struct publisher *publisher)
 	struct raw *raw = publisher->raw;
 	enum raw_result result;
 
-	while ((result = raw_read(raw, publisher->syncing ? 1 : 0)) == RAW_FRAME) {
+	while ((result = raw_read(raw, publisher->syncing || !publisher->fenced ? 1 : 0)) ==
+	       RAW_FRAME) {
 		const struct xy_frame *header = &raw->frame.header;
 		struct xy_frame pong = raw_header(raw, XY_PONG);
 
@@ -184,6 +202,9 @@ static inline void publisher_listen(struct publisher *publisher)
 		case XY_SYNCED:
 			publisher->syncing =
 				publisher->syncing && header->correlation != raw->syncs;
+			break;
+		case XY_PONG:
+			publisher->fenced = true;
 			break;
 		case XY_PING:
 			pong.correlation = header->correlation;
@@ -199,6 +220,26 @@ static inline void publisher_listen(struct publisher *publisher)
 		sync_begin(publisher);
 }
 
+/* Until it has nothing to wait for. */
+static inline void publisher_rest(struct publisher *publisher)
+{
+	do
+		publisher_listen(publisher);
+	while (publisher->syncing);
+}
+
+/* Until the proxy has handled all that it has sent, and it has followed what came of that. */
+static inline void publisher_fence(struct publisher *publisher)
+{
+	struct xy_frame ping = raw_header(publisher->raw, XY_PING);
+
+	ping.correlation = ++publisher->raw->correlation;
+	raw_send_frame(publisher->raw, ping, NULL, 0);
+	publisher->fenced = false;
+	while (!publisher->fenced || publisher->syncing)
+		publisher_listen(publisher);
+}
+
 static inline struct xy_frame data_next(struct publisher *publisher)
 {
 	struct xy_frame data = raw_header(publisher->raw, XY_DATA);
@@ -208,18 +249,23 @@ static inline struct xy_frame data_next(struct publisher *publisher)
 	return data;
 }
 
-/* One send more, unless it has to wait for SYNCED. */
-static inline bool publisher_step(struct publisher *publisher)
+static inline void publisher_put(struct publisher *publisher)
 {
 	static uint8_t bytes[XY_SEND_BYTES_MAX];
 	size_t length = 0;
 
-	publisher_listen(publisher);
-	if (publisher->syncing)
-		return false;
 	for (unsigned frame = 0; frame < publisher->batch; frame++)
 		length += raw_put(bytes + length, data_next(publisher), zeros, publisher->payload);
 	raw_send(publisher->raw, bytes, length);
+}
+
+/* One send more, unless it has to wait for SYNCED. */
+static inline bool publisher_step(struct publisher *publisher)
+{
+	publisher_listen(publisher);
+	if (publisher->syncing)
+		return false;
+	publisher_put(publisher);
 	return true;
 }
 

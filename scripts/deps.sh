@@ -32,6 +32,8 @@ check     libcmocka-dev    header  cmocka.h
 check     python3          program python3
 check     jq               program jq
 check     spin             program spin
+check     gpg              program gpg
+check     gpg-agent        program gpg-agent
 lint      clang-format     program clang-format
 tidy      clang-tidy       program clang-tidy
 fuzz      libclang-rt-dev  runtime fuzzer

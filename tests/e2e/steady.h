@@ -42,16 +42,23 @@ struct steady {
 	struct xy_client *client;
 	_Atomic(uint64_t) count; /* messages published, or received */
 	_Atomic(uint64_t) reconnects, errors;
+	/* By publisher: the newest message that it can have published when this client was seen to
+	 * be connected again. */
+	_Atomic(uint64_t) back[STEADY_PUBLISHERS];
+	/* Of a publisher: it waits, and its messages up to this one were handed on before. */
+	_Atomic(bool) holds;
+	_Atomic(uint64_t) handed;
 
 	/* Of a subscriber, by publisher: its newest message, how many are missing before, and in
 	 * how many places. */
 	_Atomic(uint64_t) last[STEADY_PUBLISHERS], lost[STEADY_PUBLISHERS], gaps[STEADY_PUBLISHERS];
+	_Atomic(uint64_t) newest_lost[STEADY_PUBLISHERS];
 };
 
 static struct {
 	struct proxy *proxy;
 	bool running;
-	_Atomic(bool) end_publishing, end;
+	_Atomic(bool) hold, end_publishing, end;
 	_Atomic(bool) wrong;
 	char why[256];
 	pthread_mutex_t lock;
@@ -79,13 +86,27 @@ static inline size_t steady_make(struct steady_message *message, uint64_t publis
 	return offsetof(struct steady_message, rest) + length;
 }
 
+/* Is this another connection? A publisher is not told in time, so it asks after each message. */
+static inline void steady_look(struct steady *self)
+{
+	struct xy_client_stats stats;
+
+	xy_client_stats(self->client, &stats);
+	if (stats.reconnects == atomic_load(&self->reconnects))
+		return;
+	/* They may be in the middle of one more. */
+	for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
+		atomic_store(&self->back[p], atomic_load(&steady.publisher[p].count) + 1);
+	atomic_store(&self->reconnects, stats.reconnects);
+}
+
 static inline void steady_event(struct xy_client *client, enum xy_event event, void *context)
 {
 	struct steady *self = context;
 
 	(void)client;
 	if (event == XY_EVENT_RECONNECTED)
-		atomic_fetch_add(&self->reconnects, 1);
+		steady_look(self);
 	if (event == XY_EVENT_ERROR)
 		atomic_fetch_add(&self->errors, 1);
 }
@@ -110,6 +131,23 @@ static inline int steady_connect(struct steady *self, const char *name)
 
 /* ---- publishers ------------------------------------------------------------------------------ */
 
+/* Until it is told to go on. */
+static inline int steady_pause(struct steady *self)
+{
+	int error = xy_client_sync(self->client, TEST_TIMEOUT_MS);
+
+	if (!error) {
+		atomic_store(&self->handed, atomic_load(&self->count));
+		atomic_store(&self->holds, true);
+	}
+	while (!error && atomic_load(&steady.hold)) {
+		error = xy_client_process(self->client);
+		poll(NULL, 0, 1);
+	}
+	atomic_store(&self->holds, false);
+	return error;
+}
+
 static inline void *steady_publish(void *context)
 {
 	struct steady *self = context;
@@ -129,11 +167,15 @@ static inline void *steady_publish(void *context)
 			xy_client_process(self->client);
 		if (!error)
 			atomic_store(&self->count, count);
+		steady_look(self);
+		if (!error && atomic_load(&steady.hold))
+			error = steady_pause(self);
 	}
 	/* The connection may end under it; then once more. */
 	while (!error && xy_client_sync(self->client, TEST_TIMEOUT_MS) != 0 &&
 	       !atomic_load(&steady.end))
 		continue;
+	steady_look(self);
 	if (error)
 		STEADY_WRONG("publisher %u: %s: %s", self->index, strerror(-error),
 			     xy_client_error(self->client));
@@ -141,6 +183,21 @@ static inline void *steady_publish(void *context)
 }
 
 /* ---- subscribers ----------------------------------------------------------------------------- */
+
+/* Messages are missing, of which none may be of those that were handed on before the end. */
+static inline void steady_gap(struct steady *self, uint64_t publisher, uint64_t last, uint64_t next)
+{
+	uint64_t handed = atomic_load(&steady.publisher[publisher].handed);
+
+	if (last < handed)
+		STEADY_WRONG("subscriber %u loses %lu to %lu of publisher %lu, of which %lu were "
+			     "handed on",
+			     self->index, (unsigned long)last + 1, (unsigned long)next - 1,
+			     (unsigned long)publisher, (unsigned long)handed);
+	atomic_fetch_add(&self->lost[publisher], next - last - 1);
+	atomic_fetch_add(&self->gaps[publisher], 1);
+	atomic_store(&self->newest_lost[publisher], next - 1);
+}
 
 static inline void steady_take(struct steady *self, const struct xy_message *message)
 {
@@ -163,10 +220,8 @@ static inline void steady_take(struct steady *self, const struct xy_message *mes
 	if (message->sequence != got->count)
 		STEADY_WRONG("subscriber %u: sequence %lu of message %lu", self->index,
 			     (unsigned long)message->sequence, (unsigned long)got->count);
-	if (last != 0 && got->count > last + 1) {
-		atomic_fetch_add(&self->lost[got->publisher], got->count - last - 1);
-		atomic_fetch_add(&self->gaps[got->publisher], 1);
-	}
+	if (last != 0 && got->count > last + 1)
+		steady_gap(self, got->publisher, last, got->count);
 	atomic_store(&self->last[got->publisher], got->count);
 	atomic_fetch_add(&self->count, 1);
 }
@@ -196,24 +251,65 @@ static inline void steady_check(void)
 		fail_msg("%s", steady.why);
 }
 
-/* Everybody has received so many more messages of each publisher. */
+/* What the publisher had published, at most, when it and the subscriber were connected again:
+ * whatever comes later must arrive. */
+static inline uint64_t steady_both_back(unsigned subscriber, unsigned publisher)
+{
+	uint64_t one = atomic_load(&steady.subscriber[subscriber].back[publisher]);
+	uint64_t other = atomic_load(&steady.publisher[publisher].back[publisher]);
+
+	return one > other ? one : other;
+}
+
+/* Everybody has received so many more messages of each publisher, since both are back. */
 static inline void steady_flow(uint64_t more)
 {
 	uint64_t deadline = test_now_ms() + 2 * TEST_TIMEOUT_MS;
-	uint64_t before[STEADY_SUBSCRIBERS][STEADY_PUBLISHERS];
+	uint64_t wanted[STEADY_SUBSCRIBERS][STEADY_PUBLISHERS];
 
 	for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++)
-		for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
-			before[s][p] = atomic_load(&steady.subscriber[s].last[p]);
+		for (unsigned p = 0; p < STEADY_PUBLISHERS; p++) {
+			uint64_t last = atomic_load(&steady.subscriber[s].last[p]);
+			uint64_t back = steady_both_back(s, p);
+
+			wanted[s][p] = (last > back ? last : back) + more;
+		}
 	for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++)
 		for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
-			while (atomic_load(&steady.subscriber[s].last[p]) < before[s][p] + more) {
+			while (atomic_load(&steady.subscriber[s].last[p]) < wanted[s][p]) {
 				steady_check();
 				if (test_now_ms() > deadline)
 					fail_msg("nothing of publisher %u reaches subscriber %u", p,
 						 s);
 				poll(NULL, 0, 1);
 			}
+}
+
+/* Everybody has been connected again so often. */
+static inline void steady_await_back(uint64_t times)
+{
+	uint64_t deadline = test_now_ms() + 2 * TEST_TIMEOUT_MS;
+
+	for (unsigned c = 0; c < STEADY_PUBLISHERS + STEADY_SUBSCRIBERS; c++) {
+		struct steady *client = c < STEADY_PUBLISHERS
+						? &steady.publisher[c]
+						: &steady.subscriber[c - STEADY_PUBLISHERS];
+
+		while (atomic_load(&client->reconnects) < times) {
+			steady_check();
+			assert_true(test_now_ms() < deadline);
+			poll(NULL, 0, 1);
+		}
+	}
+}
+
+/* Nothing is missing of what was published when both had their connections again. */
+static inline void steady_gaps_end(void)
+{
+	for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++)
+		for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
+			assert_in_range(atomic_load(&steady.subscriber[s].newest_lost[p]), 0,
+					steady_both_back(s, p));
 }
 
 static inline void steady_start(struct proxy *proxy)
@@ -225,6 +321,7 @@ static inline void steady_start(struct proxy *proxy)
 
 	steady.proxy = proxy;
 	atomic_store(&steady.end, false);
+	atomic_store(&steady.hold, false);
 	atomic_store(&steady.end_publishing, false);
 	atomic_store(&steady.wrong, false);
 	for (unsigned s = 0; s < STEADY_SUBSCRIBERS; s++) {
@@ -252,8 +349,25 @@ static inline void steady_start(struct proxy *proxy)
 	steady.running = true;
 }
 
+/* Publishers wait, with all that they have published handed on. What is, is lost no more. */
+static inline void steady_hold(void)
+{
+	atomic_store(&steady.hold, true);
+	for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
+		while (!atomic_load(&steady.publisher[p].holds)) {
+			steady_check();
+			poll(NULL, 0, 1);
+		}
+}
+
+static inline void steady_go_on(void)
+{
+	atomic_store(&steady.hold, false);
+}
+
 static inline void steady_publishers_end(void)
 {
+	steady_go_on();
 	atomic_store(&steady.end_publishing, true);
 	for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
 		pthread_join(steady.publisher[p].thread, NULL);

@@ -60,6 +60,19 @@ static void with_proxies(void (*body)(struct proxy *proxy))
 
 /* ---- restarts under load --------------------------------------------------------------------- */
 
+/* One that is told to end brings all that it has said SYNCED to on to its receivers. */
+static void end_under_load(struct proxy *proxy, int signal)
+{
+	if (signal == SIGKILL) {
+		proxy_end(proxy, signal);
+		return;
+	}
+	steady_hold();
+	proxy_signal(proxy, signal);
+	steady_go_on();
+	proxy_await_end(proxy);
+}
+
 static void restarts(struct proxy *proxy, int signal)
 {
 	uint64_t lost, published = 0;
@@ -67,11 +80,14 @@ static void restarts(struct proxy *proxy, int signal)
 	steady_start(proxy);
 	steady_flow(test_scaled(MESSAGES));
 	for (int restart = 0; restart < RESTARTS; restart++) {
-		proxy_end(proxy, signal);
+		end_under_load(proxy, signal);
 		proxy_restart(proxy);
+		steady_await_back((uint64_t)restart + 1);
 		steady_flow(test_scaled(MESSAGES));
+		steady_gaps_end();
 	}
 	lost = steady_finish();
+	steady_gaps_end();
 	for (unsigned p = 0; p < STEADY_PUBLISHERS; p++)
 		published += steady.publisher[p].count;
 	print_message("%d restarts: of %lu messages a subscriber lost %lu\n", RESTARTS,

@@ -251,6 +251,63 @@ static void test_acks_that_are_too_low_get_nobody_more_than_two_windows(void **s
 	record_close(&pair.record);
 }
 
+/* One message by the lane. Whether what the receiver answered with it made the proxy begin to set
+ * its credit right: then `queued` is raised, and nothing else raises it. */
+static bool exchange_begins_it(struct pair *pair)
+{
+	struct raw *subscriber = pair->subscriber;
+	const struct xy_session *session = pair->record.session;
+	uint64_t frames = session->sent_frames, deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	uint64_t proven = __atomic_load_n(&session->proven, __ATOMIC_ACQUIRE);
+	bool answered = false;
+
+	pair_send(pair);
+	while (raw_read(subscriber, TEST_TIMEOUT_MS) == RAW_FRAME &&
+	       subscriber->frame.header.type != XY_DATA) {
+		answered = answered || subscriber->frame.header.type == XY_PING;
+		raw_answer(subscriber);
+	}
+	assert_int_equal(subscriber->frame.header.sequence, pair->sequence);
+	raw_send_frame(subscriber, raw_header(subscriber, XY_ACK), NULL, 0);
+	if (!answered || session->sent_frames == frames)
+		return false;
+	while (__atomic_load_n(&session->proven, __ATOMIC_ACQUIRE) == proven)
+		assert_true(test_now_ms() < deadline);
+	return __atomic_load_n(&session->queued, __ATOMIC_ACQUIRE) > 0;
+}
+
+/* What is sent meanwhile comes behind the PING whose answer shows what is missing: acks of it could
+ * hide a part. */
+static void test_nothing_is_sent_to_a_lane_while_it_is_set_right(void **state)
+{
+	uint64_t righted, deadline = test_now_ms() + TEST_TIMEOUT_MS;
+	struct pair pair;
+
+	if (off(state))
+		return;
+	pair = pair_open(*state, "right.quiet");
+	pair_exchange(&pair);
+	for (int seen = 0; seen < 3;) {
+		assert_true(test_now_ms() < deadline);
+		raw_sync(pair.publisher);
+		if (xy_session_outstanding(pair.record.session) < pair.window / 8)
+			fail_redirects(&pair.record, pair.window / 4);
+		righted = status_counter(*state, "credit_righted");
+		if (!exchange_begins_it(&pair))
+			continue;
+		pair_send(&pair);
+		assert_int_equal(raw_read(pair.subscriber, TEST_TIMEOUT_MS), RAW_FRAME);
+		assert_int_equal(pair.subscriber->frame.header.type, XY_PING);
+		raw_answer(pair.subscriber);
+		assert_int_equal(raw_expect_data(pair.subscriber)->header.sequence, pair.sequence);
+		raw_send_frame(pair.subscriber, raw_header(pair.subscriber, XY_ACK), NULL, 0);
+		while (status_counter(*state, "credit_righted") == righted)
+			assert_true(test_now_ms() < deadline);
+		seen++;
+	}
+	record_close(&pair.record);
+}
+
 /* ---- for real -------------------------------------------------------------------------------- */
 
 static void test_redirects_that_fail_for_want_of_memory_are_set_right(void **state)
@@ -307,6 +364,7 @@ int main(void)
 		proxy_test(test_a_lane_that_seems_full_is_set_right_while_somebody_waits),
 		proxy_test(test_a_publisher_that_waits_for_synced_gets_it_when_credit_is_right),
 		proxy_test(test_pongs_show_what_was_never_received),
+		proxy_test(test_nothing_is_sent_to_a_lane_while_it_is_set_right),
 		proxy_test(test_redirects_that_fail_for_want_of_memory_are_set_right),
 		proxy_test(test_acks_that_are_too_low_get_nobody_more_than_two_windows),
 	};

@@ -632,6 +632,92 @@ static void test_records_without_data_are_paid_with_data(void **state)
 	SSL_free(ssl);
 }
 
+/* ---- messages in pieces ---------------------------------------------------------------------- */
+
+#define LONGEST (512 + 22) /* bytes of a record of foreign_server() */
+
+/* Makes the session's ticket longer than a record of foreign_server(). */
+static int ticket_lengthen(SSL *ssl, void *context)
+{
+	static const uint8_t filling[3000];
+
+	(void)context;
+	return SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), filling, sizeof(filling));
+}
+
+/* A server of OpenSSL's own instead of ours, with records of 512 bytes and a ticket of several.
+ * What it writes behind its handshake lies in *ret_out. */
+static SSL *foreign_server(BIO **ret_out)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+	BIO *out = BIO_new(BIO_s_mem());
+	SSL *ssl;
+
+	assert_true(SSL_CTX_use_certificate(context, server_cert->certificate));
+	assert_true(SSL_CTX_use_PrivateKey(context, server_cert->key));
+	assert_true(SSL_CTX_set_max_send_fragment(context, 512));
+	SSL_CTX_set_session_ticket_cb(context, ticket_lengthen, NULL, NULL);
+	SSL_CTX_set_num_tickets(context, 0);
+	ssl = SSL_new(context);
+	SSL_CTX_free(context);
+	assert_non_null(ssl);
+	assert_true(SSL_set_fd(ssl, ends.fd[SERVER]));
+	SSL_set_accept_state(ssl);
+	for (unsigned n = 0; n < 10; n++) {
+		xy_tls_handshake(ends.tls[CLIENT]);
+		SSL_do_handshake(ssl);
+	}
+	assert_true(SSL_is_init_finished(ssl));
+	SSL_set0_wbio(ssl, out);
+	*ret_out = out;
+	return ssl;
+}
+
+/* The next record of what the server has written. */
+static void record_pass(BIO *out)
+{
+	uint8_t record[XY_TLS_RECORD];
+	int length;
+
+	assert_int_equal(BIO_read(out, record, 5), 5);
+	length = record[3] << 8 | record[4];
+	assert_int_equal(BIO_read(out, record + 5, length), length);
+	assert_int_equal(send(ends.fd[SERVER], record, (size_t)length + 5, 0), length + 5);
+}
+
+/* A client sends when it has half of a ticket, as servers with small records may write it. */
+static void test_a_ticket_in_pieces_lets_a_client_send_later(void **state)
+{
+	struct iovec iov = {"word", 4};
+	char buffer[16];
+	unsigned records = 0;
+	BIO *out;
+	SSL *ssl;
+
+	(void)state;
+	ends_usual();
+	ssl = foreign_server(&out);
+	assert_int_equal(xy_tls_recv(ends.tls[CLIENT], buffer, sizeof(buffer)), -EAGAIN);
+	assert_true(SSL_new_session_ticket(ssl));
+	assert_int_equal(SSL_write(ssl, "behind", 6), 6);
+	assert_in_range(BIO_ctrl_pending(out), 3000, 10000);
+	for (; BIO_ctrl_pending(out) > 2 * LONGEST; records++) {
+		record_pass(out);
+		assert_int_equal(xy_tls_recv(ends.tls[CLIENT], buffer, sizeof(buffer)), -EAGAIN);
+		assert_int_equal(xy_tls_send(ends.tls[CLIENT], &iov, 1), -EAGAIN);
+		assert_true(xy_tls_stalled(ends.tls[CLIENT]));
+	}
+	assert_in_range(records, 3, 100);
+	while (BIO_ctrl_pending(out))
+		record_pass(out);
+	assert_int_equal(xy_tls_send(ends.tls[CLIENT], &iov, 1), -EAGAIN);
+	assert_int_equal(xy_tls_recv(ends.tls[CLIENT], buffer, sizeof(buffer)), 6);
+	assert_false(xy_tls_stalled(ends.tls[CLIENT]));
+	assert_int_equal(xy_tls_send(ends.tls[CLIENT], &iov, 1), 4);
+	assert_int_equal(SSL_read(ssl, buffer, sizeof(buffer)), 4);
+	SSL_free(ssl);
+}
+
 static void announce(const uint8_t *bytes, size_t length, int expected)
 {
 	static size_t mine;
@@ -834,6 +920,7 @@ int main(void)
 		one(test_keys_may_change),
 		one(test_records_without_data_do_not_go_on_for_ever),
 		one(test_records_without_data_are_paid_with_data),
+		one(test_a_ticket_in_pieces_lets_a_client_send_later),
 		one(test_a_message_that_says_it_is_long_gets_no_memory),
 		one(test_a_handshake_has_an_end),
 		one(test_what_is_no_tls_is_told_so),

@@ -93,7 +93,7 @@ short xy_client_interest(const struct xy_client *client)
 		return POLLOUT;
 	if (client->state == XY_CLIENT_SECURING)
 		return (short)xy_tls_waits(client->tls);
-	if (client->blocked &&
+	if (client->blocked && !xy_channel_stalled(client) &&
 	    (xy_channel_unsent(client) || client->control.tail > 0 || client->data.unsent > 0 ||
 	     (client->data.tail > 0 && !xy_client_holding(client))))
 		events |= POLLOUT;

@@ -381,6 +381,12 @@ static inline bool xy_channel_unsent(const struct xy_client *client)
 	return client->tls != NULL && xy_tls_unsent(client->tls) > 0;
 }
 
+/* Whether sending waits for input. */
+static inline bool xy_channel_stalled(const struct xy_client *client)
+{
+	return client->tls != NULL && xy_tls_stalled(client->tls);
+}
+
 /* ---- connection.c ---------------------------------------------------------------------------- */
 
 int xy_client_greet(struct xy_client *client);

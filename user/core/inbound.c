@@ -503,11 +503,14 @@ static int input_read(struct xy_connection *connection, size_t *ret_got)
 {
 	size_t room;
 	void *to = xy_pipe_reserve(connection->in, 0, &room);
+	bool stalled = xy_stream_stalled(connection->tls);
 	ssize_t got;
 
 	if (!to)
 		return -ENOMEM;
 	got = xy_stream_recv(connection->watch.fd, connection->tls, to, room);
+	if (stalled && !xy_stream_stalled(connection->tls))
+		xy_outbound_dirty(connection);
 	if (got <= 0) {
 		xy_pipe_commit(connection->in, 0);
 		/* Want of memory within a stream ends that. */

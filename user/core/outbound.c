@@ -534,7 +534,8 @@ void xy_outbound_send(struct xy_connection *connection)
 		deafen(connection);
 	} else {
 		bindings_sent(connection);
-		connection->writing = !xy_outbound_empty(connection);
+		connection->writing =
+			!xy_outbound_empty(connection) && !xy_stream_stalled(connection->tls);
 		if (connection->writing && !xy_budget_room(connection))
 			outbound_later(connection);
 		xy_connection_rewatch(connection);

@@ -23,6 +23,11 @@ static inline bool xy_stream_unsent(const struct xy_tls *tls)
 {
 	return tls && xy_tls_unsent(tls);
 }
+/* Whether sending waits for something to be received. */
+static inline bool xy_stream_stalled(const struct xy_tls *tls)
+{
+	return tls && xy_tls_stalled(tls);
+}
 /* Nothing more will be sent; 0, or -EAGAIN: once more when it is writable. */
 int xy_stream_shut(int fd, struct xy_tls *tls);
 

@@ -470,6 +470,11 @@ int xy_tls_flush(struct xy_tls *tls)
 	return 0;
 }
 
+bool xy_tls_stalled(const struct xy_tls *tls)
+{
+	return tls->done && SSL_in_init(tls->ssl);
+}
+
 size_t xy_tls_unsent(const struct xy_tls *tls)
 {
 	return tls->unsent ? tls->length - tls->at : 0;
@@ -513,6 +518,9 @@ ssize_t xy_tls_send(struct xy_tls *tls, const struct iovec *iov, int count)
 	length = count ? record_gather(iov, count, room, &data) : 0;
 	if (!length)
 		return 0;
+	/* OpenSSL would read the rest of that message first, and what has come behind it. */
+	if (xy_tls_stalled(tls))
+		return -EAGAIN;
 	prepare(tls);
 	if (!SSL_write_ex(tls->ssl, data, length, &taken))
 		return tls->socket_error ? fail_send(tls, tls->socket_error) : failed(tls);

@@ -24,6 +24,8 @@
  *   - xy_tls_send() like sendmsg(2): bytes that it has taken are gone for the caller, also those
  *     that the socket did not take: while xy_tls_unsent() is not 0, wait for writability and call
  *     xy_tls_flush() (xy_tls_send() begins with that, too). Nothing more is taken meanwhile.
+ *   - While xy_tls_stalled(), do not wait for writability, which would be there at once: sending
+ * can go on after an xy_tls_recv().
  */
 #ifndef XY_IO_TLS_H
 #define XY_IO_TLS_H
@@ -111,10 +113,14 @@ ssize_t xy_tls_recv(struct xy_tls *tls, void *buffer, size_t size);
 bool xy_tls_pending(const struct xy_tls *tls);
 
 /* Bytes taken, of one record (XY_TLS_PLAIN) at most; -EAGAIN: none, the socket has not taken what
- * was taken before; errors as above. What the socket says against sending leaves receiving be. */
+ * was taken before, or it is stalled; errors as above. What the socket says against sending leaves
+ * receiving be. */
 ssize_t xy_tls_send(struct xy_tls *tls, const struct iovec *iov, int count);
 /* 0: the socket has everything; -EAGAIN: not yet; errors as above. */
 int xy_tls_flush(struct xy_tls *tls);
+/* A part of a message of the handshake (a ticket, a change of keys) has come, in a record that ends
+ * within it: nothing is sent before the rest has. */
+bool xy_tls_stalled(const struct xy_tls *tls);
 size_t xy_tls_unsent(const struct xy_tls *tls); /* bytes, encrypted */
 /* Nothing more will be sent: says so to the other side, behind what is unsent; as xy_tls_flush().
  * Receiving goes on. Idempotent. The caller may shutdown(2) when it has returned 0. */

@@ -8,41 +8,17 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "base/bytes.h"
-#include "io/net.h"
 #include "io/tls_internal.h"
-#include "io/tls_messages.h"
 
 /* Records that carry no data: more is an attack, unless so many bytes with data come for each. */
 #define DATALESS_MAX  64
 #define DATALESS_PAID (16u << 10)
-
-struct xy_tls {
-	SSL *ssl;
-	int fd;
-	int error;      /* that ended it, 0 = none … */
-	int send_error; /* … or sending only: what has come can still be received */
-	unsigned long reason;
-	long verified;     /* X509_V_… */
-	uint32_t received; /* bytes, of the handshake */
-	struct xy_tls_messages messages;
-	uint32_t dataless;  /* records without data that no data has paid for */
-	uint32_t paid;      /* bytes of data, for the next of them */
-	bool done;          /* the handshake is */
-	bool ended, closed; /* close_notify has come, was sent */
-	bool dry, eof;      /* what the last read of the socket found */
-	bool full;          /* a write found no room */
-	bool pending;       /* see the header */
-	int socket_error;   /* of the last read or write; -errno */
-	uint8_t *unsent;    /* NULL: all was sent */
-	size_t at, length;  /* of what is unsent */
-};
 
 /* ---- the BIO --------------------------------------------------------------------------------- */
 
@@ -279,89 +255,6 @@ static void prepare(struct xy_tls *tls)
 	tls->socket_error = 0;
 }
 
-static const char *sentence_of(unsigned long reason)
-{
-	const char *text;
-
-	switch (ERR_GET_REASON(reason)) {
-	case SSL_R_WRONG_VERSION_NUMBER:
-	case SSL_R_HTTP_REQUEST:
-		return "what came is not TLS";
-	case SSL_R_UNSUPPORTED_PROTOCOL:
-	case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
-		return "no version of TLS is spoken by both";
-	default:
-		text = ERR_reason_error_string(reason);
-		return text ? text : "records without end carry no data";
-	}
-}
-
-void xy_tls_why(const struct xy_tls *tls, char why[XY_TLS_WHY_SIZE])
-{
-	int error = tls->error ? tls->error : tls->send_error;
-
-	if (error == -ECONNABORTED)
-		snprintf(why, XY_TLS_WHY_SIZE, "%s",
-			 tls->done ? "the stream was cut" : "hung up during the handshake");
-	else if (error == -EFBIG)
-		snprintf(why, XY_TLS_WHY_SIZE, "the handshake is too long");
-	else if (error != -EPROTO)
-		snprintf(why, XY_TLS_WHY_SIZE, "%s", strerror(-error));
-	else if (tls->verified != X509_V_OK)
-		snprintf(why, XY_TLS_WHY_SIZE, "the certificate is no good: %s",
-			 X509_verify_cert_error_string(tls->verified));
-	else
-		snprintf(why, XY_TLS_WHY_SIZE, "%s", sentence_of(tls->reason));
-}
-
-static enum xy_tls_cause verified_cause(long verified)
-{
-	switch (verified) {
-	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
-	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-	case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-		return XY_TLS_CAUSE_UNTRUSTED;
-	case X509_V_ERR_HOSTNAME_MISMATCH:
-	case X509_V_ERR_IP_ADDRESS_MISMATCH:
-		return XY_TLS_CAUSE_NAME;
-	case X509_V_ERR_CERT_NOT_YET_VALID:
-	case X509_V_ERR_CERT_HAS_EXPIRED:
-		return XY_TLS_CAUSE_TIME;
-	default:
-		return XY_TLS_CAUSE_OTHER;
-	}
-}
-
-enum xy_tls_cause xy_tls_cause(const struct xy_tls *tls)
-{
-	if (tls->error != -EPROTO)
-		return XY_TLS_CAUSE_OTHER;
-	if (tls->verified != X509_V_OK)
-		return verified_cause(tls->verified);
-	if (ERR_GET_LIB(tls->reason) != ERR_LIB_SSL)
-		return XY_TLS_CAUSE_OTHER;
-	switch (ERR_GET_REASON(tls->reason)) {
-	case SSL_R_WRONG_VERSION_NUMBER:
-	case SSL_R_HTTP_REQUEST:
-		return XY_TLS_CAUSE_NOT_TLS;
-	case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
-	case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
-	case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
-	case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
-	case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
-	case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
-	case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
-	case SSL_R_TLSV1_ALERT_DECRYPT_ERROR:
-	case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
-		return XY_TLS_CAUSE_REFUSED;
-	default:
-		return XY_TLS_CAUSE_OTHER;
-	}
-}
-
 /* ---- the handshake --------------------------------------------------------------------------- */
 
 int xy_tls_handshake(struct xy_tls *tls)
@@ -546,85 +439,4 @@ size_t xy_tls_memory(const struct xy_tls *tls)
 size_t xy_tls_buffers(const struct xy_tls *tls)
 {
 	return (tls->unsent ? XY_TLS_RECORD : 0) + (SSL_has_pending(tls->ssl) ? XY_TLS_RECORD : 0);
-}
-
-/* ---- the other side -------------------------------------------------------------------------- */
-
-/* 0, -EINVAL. */
-static int name_take(const uint8_t *text, int length, char name[XY_TLS_NAME_MAX + 1])
-{
-	if (length <= 0 || length > XY_TLS_NAME_MAX || memchr(text, 0, (size_t)length))
-		return -EINVAL;
-	memcpy(name, text, (size_t)length);
-	name[length] = '\0';
-	return 0;
-}
-
-/* -ENOENT: there is no such. */
-static int alternative_name(const X509 *certificate, char name[XY_TLS_NAME_MAX + 1])
-{
-	int critical, error = -ENOENT;
-	GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, &critical, NULL);
-
-	if (!names)
-		return critical == -1 ? -ENOENT : -EINVAL; /* twice, or damaged */
-	for (int i = 0; error == -ENOENT && i < sk_GENERAL_NAME_num(names); i++) {
-		const GENERAL_NAME *one = sk_GENERAL_NAME_value(names, i);
-
-		if (one->type == GEN_DNS || one->type == GEN_URI || one->type == GEN_EMAIL)
-			error = name_take(ASN1_STRING_get0_data(one->d.ia5),
-					  ASN1_STRING_length(one->d.ia5), name);
-	}
-	GENERAL_NAMES_free(names);
-	return error;
-}
-
-static int common_name(const X509 *certificate, char name[XY_TLS_NAME_MAX + 1])
-{
-	const X509_NAME *subject = X509_get_subject_name(certificate);
-	int at = -1, next, length, error;
-	unsigned char *text;
-
-	while ((next = X509_NAME_get_index_by_NID(subject, NID_commonName, at)) >= 0)
-		at = next;
-	if (at < 0)
-		return -EINVAL;
-	length = ASN1_STRING_to_UTF8(&text,
-				     X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
-	if (length < 0)
-		return -EINVAL;
-	error = name_take(text, length, name);
-	OPENSSL_free(text);
-	return error;
-}
-
-int xy_tls_peer(const struct xy_tls *tls, struct xy_tls_peer *ret_peer)
-{
-	const X509 *certificate = SSL_get0_peer_certificate(tls->ssl);
-	const STACK_OF(X509) *chain = SSL_get0_verified_chain(tls->ssl);
-	struct xy_tls_peer peer;
-	int error;
-
-	if (!certificate || !chain || SSL_get_verify_result(tls->ssl) != X509_V_OK)
-		return -ENOENT;
-	error = alternative_name(certificate, peer.name);
-	if (error == -ENOENT)
-		error = common_name(certificate, peer.name);
-	if (!error && !X509_digest(sk_X509_value(chain, sk_X509_num(chain) - 1), EVP_sha256(),
-				   peer.anchor, NULL))
-		error = -ENOMEM;
-	ERR_clear_error();
-	if (!error)
-		*ret_peer = peer;
-	return error;
-}
-
-const char *xy_tls_version(const struct xy_tls *tls)
-{
-	return SSL_get_version(tls->ssl);
-}
-
-const char *xy_tls_cipher(const struct xy_tls *tls)
-{
-	return SSL_get_cipher_name(tls->ssl);
 }

@@ -141,7 +141,7 @@ static unsigned share_by_kernel(struct proxy *proxy, const char *subject, event_
 	writer_start(&writer, proxy, subject);
 	session = sessions_of(sessions, xy_client_endpoint(writer.client));
 	if (session != NULL) {
-		await_sent(&writer, PACED / (XY_HEADER_SIZE + PAYLOAD));
+		await_sent(&writer, test_scaled(PACED / (XY_HEADER_SIZE + PAYLOAD)));
 		moved = xy_session_frames(session);
 		passed = session_passed(session);
 	}

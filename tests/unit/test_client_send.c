@@ -3,6 +3,10 @@
  * checked for every send of every test by fake_stop(). */
 #include "unit/fake_proxy.h"
 
+#include "client/internal.h"
+
+#define SPOKEN 256 /* frames of 64 KiB: four times what sockets hold */
+
 static struct fake fake;
 
 static int setup(void **state)
@@ -406,6 +410,55 @@ static void try_publish_never_waits_and_loses_nothing_that_it_took(void **state)
 	fake_close(&fake, client);
 }
 
+/* Somebody must read it. Only then the proxy reads, too. */
+static void *speak_then_read(void *context)
+{
+	static const uint8_t payload[XY_PAYLOAD_MAX];
+
+	for (int i = 0; i < SPOKEN; i++)
+		fake_inject(&fake,
+			    (struct xy_frame){.type = XY_DATA,
+					      .flags = XY_DIRECT,
+					      .target = FAKE_ENDPOINT + 1,
+					      .source = FAKE_PEER},
+			    payload, sizeof(payload));
+	fake_set(&fake, &fake.paused, false);
+	return context;
+}
+
+/* By itself, and not because a timer wakes it. */
+static void who_waits_to_send_reads(void **state)
+{
+	const int small = 64 << 10;
+	struct xy_client_stats stats;
+	struct xy_client *client;
+	struct xy_topic *topic;
+	uint32_t taken = 0;
+	uint8_t data[5000];
+	pthread_t thread;
+
+	(void)state;
+	fake.receive_buffer = 4096;
+	fake.heartbeat_ms = 3600000;
+	fake.no_lane = true; /* nor because a SYNC is answered */
+	client = fake_open(&fake, (struct xy_client_options){.outbound_max = 200000});
+	assert_int_equal(setsockopt(client->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	topic = declare(client, "a");
+	fake_set(&fake, &fake.paused, true);
+	for (fill(data, sizeof(data), taken);
+	     xy_client_try_publish(client, topic, data, sizeof(data)) == 0;
+	     fill(data, sizeof(data), taken))
+		taken++;
+	assert_int_equal(pthread_create(&thread, NULL, speak_then_read, NULL), 0);
+	assert_int_equal(xy_client_flush(client, FAKE_TIMEOUT_S * 1000), 0);
+	pthread_join(thread, NULL);
+	xy_client_stats(client, &stats);
+	assert_true(stats.frames_in >= SPOKEN / 2);
+	await_messages(client, taken);
+	check_all(taken, sizeof(data));
+	fake_close(&fake, client);
+}
+
 static void sync_wanted_is_answered_within_a_loop_that_only_publishes(void **state)
 {
 	struct xy_client *client;
@@ -558,6 +611,7 @@ int main(void)
 		cmocka_unit_test_setup(a_proxy_that_reads_slowly_gets_everything_in_order, setup),
 		cmocka_unit_test_setup(try_publish_never_waits_and_loses_nothing_that_it_took,
 				       setup),
+		cmocka_unit_test_setup(who_waits_to_send_reads, setup),
 		cmocka_unit_test_setup(sync_wanted_is_answered_within_a_loop_that_only_publishes,
 				       setup),
 		cmocka_unit_test_setup(

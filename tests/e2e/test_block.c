@@ -86,7 +86,7 @@ static bool feed_step(struct feed *feed)
 
 static bool waits(const struct proxy *proxy, const struct raw *raw)
 {
-	json_t *status = status_take(proxy);
+	json_t *status = status_take_with(proxy, raw);
 	bool waiting = json_is_true(json_object_get(status_connection(status, raw), "waiting"));
 
 	json_decref(status);

@@ -45,7 +45,7 @@ static void source_open(struct source *source, struct raw *raw, const char *subj
 
 static uint64_t held(const struct proxy *proxy, const struct raw *raw)
 {
-	json_t *status = status_take(proxy);
+	json_t *status = status_take_whole(proxy);
 	uint64_t bytes = status_number(status_connection(status, raw), "queued_bytes");
 
 	json_decref(status);

@@ -146,7 +146,7 @@ static uint64_t unread(const struct raw *raw, const struct xy_session *session)
 
 static uint64_t held(const struct proxy *proxy, const struct raw *raw)
 {
-	json_t *status = status_take(proxy);
+	json_t *status = status_take_whole(proxy);
 	uint64_t bytes = status_number(status_connection(status, raw), "queued_bytes");
 
 	json_decref(status);

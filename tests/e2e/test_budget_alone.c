@@ -63,7 +63,7 @@ static void test_many_that_never_read_are_closed_and_everybody_else_goes_on(void
 	watch_end(&watch, "many");
 
 	/* The dearest went, not all; the healthy ones are still there, and on their lane again. */
-	status = status_take(proxy);
+	status = status_take_whole(proxy);
 	assert_non_null(status_connection(status, pair.subscriber));
 	assert_non_null(status_connection(status, pair.publisher));
 	json_decref(status);
@@ -73,7 +73,7 @@ static void test_many_that_never_read_are_closed_and_everybody_else_goes_on(void
 	raw_sync(pair.publisher);
 	for (unsigned n = 0; n < 100; n++)
 		pair_turn(&pair);
-	status = status_take(proxy);
+	status = status_take_whole(proxy);
 	kernel = status_number(json_object_get(status_connection(status, pair.publisher), "kernel"),
 			       "frames");
 	json_decref(status);

@@ -11,7 +11,7 @@
 
 static bool is_there(const struct proxy *proxy, const struct raw *raw)
 {
-	json_t *status = status_take(proxy);
+	json_t *status = status_take_whole(proxy);
 	bool there = status_connection(status, raw) != NULL;
 
 	json_decref(status);

@@ -70,7 +70,7 @@ static void trio_batch(struct trio *trio)
 
 static bool is_connected(const struct trio *trio, const struct raw *raw)
 {
-	json_t *status = status_take(trio->proxy);
+	json_t *status = status_take_whole(trio->proxy);
 	bool connected = status_connection(status, raw) != NULL;
 
 	json_decref(status);
@@ -80,7 +80,7 @@ static bool is_connected(const struct trio *trio, const struct raw *raw)
 /* By the proxy, of the publisher. */
 static uint64_t frames_read(const struct trio *trio)
 {
-	json_t *status = status_take(trio->proxy);
+	json_t *status = status_take_with(trio->proxy, trio->publisher);
 	const json_t *in = json_object_get(status_connection(status, trio->publisher), "in");
 	uint64_t frames = status_number(in, "frames");
 
@@ -92,7 +92,7 @@ static uint64_t frames_read(const struct trio *trio)
 
 static uint64_t dropped_of(const struct trio *trio, const struct raw *raw)
 {
-	json_t *status = status_take(trio->proxy);
+	json_t *status = status_take_whole(trio->proxy);
 	uint64_t dropped = status_number(status_connection(status, raw), "dropped");
 
 	json_decref(status);

@@ -164,11 +164,25 @@ static inline uint64_t held(const struct proxy *proxy, const struct raw *raw)
 	return bytes;
 }
 
-/* Until all that was posted to the receiver's loop has been run: in a round status comes first. */
+/* That its loop has begun. */
+static inline uint64_t rounds(const struct proxy *proxy, const struct raw *raw)
+{
+	json_t *status = status_take_with(proxy, raw);
+	const char *loop =
+		json_string_value(json_object_get(status_connection(status, raw), "loop"));
+	uint64_t count = status_number(status_loop(status, loop), "rounds");
+
+	json_decref(status);
+	return count;
+}
+
+/* Until all that was posted to the receiver's loop has been run: a whole round. */
 static inline void await_tasks(const struct proxy *proxy, const struct raw *receiver)
 {
-	held(proxy, receiver);
-	held(proxy, receiver);
+	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS, begun = rounds(proxy, receiver);
+
+	while (rounds(proxy, receiver) < begun + 2)
+		assert_true(test_now_ms() < deadline);
 }
 
 static inline uint64_t dropped(const struct proxy *proxy, const struct raw *raw,

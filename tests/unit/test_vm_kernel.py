@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, "tests", "common"))
@@ -46,6 +47,7 @@ class Archive:
         self.asked = []
         self.cache = os.path.join(directory, "cache")
         self.packages = []  # newest last
+        self.published = time.time() - 3600
         for name in ("sources", "keyrings", "keys", "www/debian/dists/bullseye/main/binary-amd64",
                      "www/debian/pool"):
             os.makedirs(self.path(name))
@@ -101,18 +103,24 @@ class Archive:
         return self.path("www/debian/" + file)
 
     def publish(self, by="debian"):
-        """The index, signed by that key, or by none."""
+        """The index, signed by that key, or by none; a minute after the one before, for clients ask
+        what is new since a second."""
         suite = "www/debian/dists/bullseye/"
         index = "".join(self.packages)
+        self.published += 60
+        date = email.utils.formatdate(self.published, usegmt=True)
         self.write(suite + "main/binary-amd64/Packages", index)
         self.write(suite + "Release", (
             "Origin: Debian\nSuite: stable\nCodename: bullseye\nArchitectures: amd64\n"
-            f"Components: main\nDate: {email.utils.formatdate(usegmt=True)}\nSHA256:\n"
+            f"Components: main\nDate: {date}\nSHA256:\n"
             f" {hashlib.sha256(index.encode()).hexdigest()} {len(index)}"
             " main/binary-amd64/Packages\n"))
         if by:
             self.gpg("--local-user", by, "--output", self.path(suite + "InRelease"),
                      "--clearsign", self.path(suite + "Release"))
+        for name in ("Release", "InRelease", "main/binary-amd64/Packages"):
+            if os.path.exists(self.path(suite + name)):
+                os.utime(self.path(suite + name), (self.published, self.published))
 
     def away(self):
         self.server.shutdown()

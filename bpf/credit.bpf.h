@@ -53,12 +53,12 @@ static __always_inline int credit_proven(const struct xy_session *receiver, __u3
 }
 
 /*
- * Counts a redirect and reports those of `marks` that it crosses. Other CPUs add at the same time:
- * what is read before the add is not above, and what is read after it is not below, what this add
+ * Counts a redirect and reports the marks that it crosses. Other CPUs add at the same time: what
+ * is read before the add is not above, and what is read after it is not below, what this add
  * alone would show. So a crossing may be reported twice, but is not missed.
  */
 static __always_inline void credit_take(struct xy_session *receiver, __u32 slot, __u32 generation,
-					__u32 size, __u32 marks)
+					__u32 size)
 {
 	struct xy_pressure report = {.slot = slot, .generation = generation};
 	__u64 window = READ_ONCE(receiver->window);
@@ -74,7 +74,6 @@ static __always_inline void credit_take(struct xy_session *receiver, __u32 slot,
 		report.marks |= XY_PRESSURE_HALF;
 	if (credit_ahead(before, acked) < brake && credit_ahead(after, acked) >= brake)
 		report.marks |= XY_PRESSURE_BRAKE;
-	report.marks &= marks;
 	if (report.marks)
 		bpf_ringbuf_output(&pressure, &report, sizeof(report), 0);
 }

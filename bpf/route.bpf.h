@@ -97,11 +97,11 @@ static __always_inline enum xy_reason receiver_choose(const struct xy_flow *flow
 
 /* Arms the redirect of this send to a lane and counts it. -1: the socket is gone (K20). */
 static __always_inline int lane_redirect(struct sk_msg_md *msg, struct xy_session *receiver,
-					 struct xy_flow_member lane, __u64 cookie, __u32 marks)
+					 struct xy_flow_member lane, __u64 cookie)
 {
 	if (bpf_msg_redirect_hash(msg, &lanes, &cookie, BPF_F_INGRESS) != SK_PASS)
 		return -1;
-	credit_take(receiver, lane.slot, lane.generation, msg->size, marks);
+	credit_take(receiver, lane.slot, lane.generation, msg->size);
 	return 0;
 }
 

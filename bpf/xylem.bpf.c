@@ -162,8 +162,7 @@ static __always_inline enum xy_reason judge(struct sk_msg_md *msg, const struct 
 	/* Last, because it may copy. */
 	if (!make_one_piece(msg))
 		return XY_REASON_NOT_LINEAR;
-	if (lane_redirect(msg, receiver, receiver_lane, READ_ONCE(receiver->cookie),
-			  XY_PRESSURE_HALF | XY_PRESSURE_BRAKE))
+	if (lane_redirect(msg, receiver, receiver_lane, READ_ONCE(receiver->cookie)))
 		return XY_REASON_RECEIVER_GONE;
 	atomic_add(&receiver->sent_frames, walk->data);
 	meter_take(settings, msg->size);
@@ -263,8 +262,7 @@ int proxy_verdict(struct sk_msg_md *msg)
 		goto drop;
 	to.slot = lane->slot;
 	to.generation = lane->generation;
-	/* Its loop asks for proofs by itself: to be told costs more than the redirect. */
-	if (lane_redirect(msg, receiver, to, lane->cookie, XY_PRESSURE_BRAKE))
+	if (lane_redirect(msg, receiver, to, lane->cookie))
 		goto drop;
 	return SK_PASS;
 drop:

@@ -220,8 +220,7 @@ _Static_assert(__builtin_offsetof(struct xy_control, sockets) % 64 == 0, "contro
 
 /* pressure: RINGBUF. Receivers that crossed a mark. */
 enum xy_pressure_mark {
-	XY_PRESSURE_HALF = 1, /* another client's send took `sent` across a multiple of window/2: a
-				 proof of reading is due */
+	XY_PRESSURE_HALF = 1, /* `sent` crossed a multiple of window/2: a proof of reading is due */
 	XY_PRESSURE_BRAKE =
 		2, /* outstanding crossed 3/4 of the window: its publishers should pause */
 	XY_PRESSURE_MEMORY = 4, /* the meter crossed its mark; means no receiver */

@@ -215,35 +215,21 @@ static bool redirect(struct connection *to, const void *data, size_t size)
 	return sent == (ssize_t)size;
 }
 
-static bool ping(struct connection *to)
-{
-	unsigned char data[XY_HEADER_SIZE + 8];
-	size_t size =
-		frame_put(data, FRAME(.type = XY_PING, .correlation = ++to->pings, .payload = 8));
-
-	to->proof[to->pings % PROOFS] = xy_session_sent(to->client->session);
-	return redirect(to, data, size);
-}
-
 /* Sends what is held for a receiver and has room. */
 static void flush(struct connection *to)
 {
-	const struct xy_session *session = to->client->session;
-	const uint64_t half = WINDOW / 2, before = xy_session_sent(session);
 	struct held *held;
 
 	while ((held = to->first)) {
-		if (xy_session_room(session, WINDOW) < held->size ||
+		if (xy_session_room(to->client->session, WINDOW) < held->size ||
 		    !redirect(to, held->frame, held->size))
-			break;
+			return;
 		xy_session_queued_sub(to->client->session, 1);
 		to->first = held->next;
 		if (!to->first)
 			to->last = &to->first;
 		free(held);
 	}
-	if (before / half != xy_session_sent(session) / half) /* which nobody reports */
-		ping(to);
 }
 
 static void hold(struct connection *to, const unsigned char *frame, uint32_t size)
@@ -256,6 +242,16 @@ static void hold(struct connection *to, const unsigned char *frame, uint32_t siz
 	memcpy(held->frame, frame, size);
 	*to->last = held;
 	to->last = &held->next;
+}
+
+static bool ping(struct connection *to)
+{
+	unsigned char data[XY_HEADER_SIZE + 8];
+	size_t size =
+		frame_put(data, FRAME(.type = XY_PING, .correlation = ++to->pings, .payload = 8));
+
+	to->proof[to->pings % PROOFS] = xy_session_sent(to->client->session);
+	return redirect(to, data, size);
 }
 
 static bool take(struct connection *from, const unsigned char *data)

@@ -391,10 +391,10 @@ static void outbound_lane(struct xy_connection *connection)
 				 xy_min(lane_room(connection, 0), xy_budget_room(connection)));
 	if (!done && !connection->proofs && xy_budget_short(&connection->worker->core->budget))
 		xy_proof_ask(connection); /* its ack is not to wait for a quarter of the window */
-	/* The verdict does not report what is sent from here; and nobody else may ask, once the
-	 * router has forgotten it. */
+	/* In step with what goes, whenever the marks are reported; and nobody else may ask, once
+	 * the router has forgotten it. */
 	if (connection->state < XY_CONNECTION_LINGER && !connection->proofs &&
-	    xy_session_unproven(connection->peer->session) >= connection->peer->window / 2)
+	    xy_session_unproven(connection->peer->session) > connection->peer->window)
 		xy_proof_ask(connection);
 	if (done) {
 		connection->stuck_ms = 0;

@@ -33,10 +33,10 @@ guests=("$@")
 [[ ${#guests[@]} -gt 0 ]] || guests=(5.10 6.1 6.12 6.1:no-btf 5.10:no-bpf)
 
 # On each kernel all of the kernel level, and end to end what rests on the kernel most; what takes long
-# is shared out. Left out, because the host tells the same sooner: test_return (a promise of 100 ms),
-# test_never_reads_alone (one of a second, and half a gigabyte), and test_block, test_overflow and
-# test_overflow_policies (policies of user space, with seconds of sending at a full queue). Each takes
-# a minute of emulation.
+# is shared out. Left out, because each takes about a minute of emulation, and for VM_TESTS by hand:
+# test_return (a promise of 100 ms), test_never_reads_alone (one of a second, and half a gigabyte), and
+# test_block, test_overflow and test_overflow_policies (policies of user space, with seconds of sending
+# at a full queue).
 mapfile -t tests < <(cd "$here/../../tests" && printf '%s\n' kernel/test_*.c | sed 's/\.c$//'
 	printf 'e2e/test_%s\n' delivery credit groups attack_credit)
 declare -A more=(

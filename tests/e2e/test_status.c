@@ -153,12 +153,13 @@ static unsigned listed(json_t *status, uint64_t endpoint)
 	return count;
 }
 
-static size_t connections_in(const json_t *status)
+/* In the list of that name. */
+static size_t entries_in(const json_t *status, const char *list)
 {
-	return json_array_size(json_object_get(status, "connections"));
+	return json_array_size(json_object_get(status, list));
 }
 
-static void await_connections(const struct proxy *proxy, size_t count)
+static void await_entries(const struct proxy *proxy, const char *list, size_t count)
 {
 	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
 	size_t now = count + 1;
@@ -166,7 +167,7 @@ static void await_connections(const struct proxy *proxy, size_t count)
 	while (now != count) {
 		json_t *status = status_take_whole(proxy);
 
-		now = connections_in(status);
+		now = entries_in(status, list);
 		json_decref(status);
 		assert_true(test_now_ms() < deadline);
 	}
@@ -230,7 +231,7 @@ static void test_who_leaves_in_the_middle_leaves_nothing(void **state)
 	}
 	while (proxy_descriptors(proxy) > descriptors + 1)
 		assert_true(test_now_ms() < deadline);
-	await_connections(proxy, 1);
+	await_entries(proxy, "connections", 1);
 }
 
 /* Each of its quotation marks takes two bytes. */
@@ -245,25 +246,6 @@ static void subscribe_wide(struct raw *raw, unsigned number)
 	raw_subscribe(raw, json);
 }
 
-static size_t subscriptions_in(const json_t *status)
-{
-	return json_array_size(json_object_get(status, "subscriptions"));
-}
-
-static void await_subscriptions(const struct proxy *proxy, size_t count)
-{
-	uint64_t deadline = test_now_ms() + TEST_TIMEOUT_MS;
-	size_t now = count + 1;
-
-	while (now != count) {
-		json_t *status = status_take_whole(proxy);
-
-		now = subscriptions_in(status);
-		json_decref(status);
-		assert_true(test_now_ms() < deadline);
-	}
-}
-
 /* Page by page: the router works on in between. */
 static void test_what_the_router_knows_is_listed_as_it_is_read(void **state)
 {
@@ -274,13 +256,13 @@ static void test_what_the_router_knows_is_listed_as_it_is_read(void **state)
 
 	for (unsigned s = 0; s < count; s++)
 		subscribe_wide(raw, s);
-	await_subscriptions(proxy, count);
+	await_entries(proxy, "subscriptions", count);
 	reader_ask(proxy);
 	reader_await_begun();
 	raw_close(raw);
-	await_subscriptions(proxy, 0);
+	await_entries(proxy, "subscriptions", 0);
 	status = reader_read();
-	assert_true(subscriptions_in(status) <= most);
+	assert_true(entries_in(status, "subscriptions") <= most);
 	json_decref(status);
 }
 
@@ -316,11 +298,11 @@ static void test_loops_that_stand_still_do_not_keep_a_status(void **state)
 
 		for (unsigned l = 0; l < 3; l++)
 			assert_stuck(status, all[l]);
-		assert_int_equal(connections_in(status), 0);
+		assert_int_equal(entries_in(status, "connections"), 0);
 		json_decref(status);
 	}
 	go();
-	await_connections(proxy, 1);
+	await_entries(proxy, "connections", 1);
 }
 
 /* What was written stays, and the rest comes to a proper end. */
@@ -339,7 +321,7 @@ static void test_loops_that_stop_in_the_middle_end_their_lists(void **state)
 	status = reader_read();
 	assert_stuck(status, "loop-0");
 	assert_stuck(status, "loop-1");
-	assert_true(connections_in(status) < count);
+	assert_true(entries_in(status, "connections") < count);
 	json_decref(status);
 }
 

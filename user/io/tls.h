@@ -25,7 +25,7 @@
  *     that the socket did not take: while xy_tls_unsent() is not 0, wait for writability and call
  *     xy_tls_flush() (xy_tls_send() begins with that, too). Nothing more is taken meanwhile.
  *   - While xy_tls_stalled(), do not wait for writability, which would be there at once: sending
- * can go on after an xy_tls_recv().
+ *     can go on after an xy_tls_recv().
  */
 #ifndef XY_IO_TLS_H
 #define XY_IO_TLS_H
